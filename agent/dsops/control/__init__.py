@@ -1,0 +1,1 @@
+"""What runs at the operator's: the command, the fleet, the bundle."""

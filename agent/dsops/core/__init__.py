@@ -1,0 +1,1 @@
+"""Pure code that both sides share: no clock, no I/O, no processes."""

@@ -1,0 +1,1 @@
+"""Rehearsal servers: real systemd machines with no way out, simulated GPUs, and faults."""
