@@ -1,0 +1,71 @@
+"""Signs and verifies with `ssh-keygen -Y`: present wherever OpenSSH is, so that a site can check without our code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsops.control.run import run
+from dsops.core.errors import DsopsError
+
+# The lab's key is good for the lab only: a site's allowed_signers never lists this namespace.
+LAB_NAMESPACE = "dsops-bundle-lab@v1"
+SITE_NAMESPACE = "dsops-bundle@v1"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs: the private key's file, the name written in allowed_signers, and what the key is good for."""
+
+    key: Path
+    name: str
+    namespace: str
+
+
+def ensure_signer(folder: Path, *, name: str, namespace: str) -> Signer:
+    """Makes an ed25519 key and its allowed_signers file in `folder` unless they are there."""
+    key = folder / "bundle_ed25519"
+    if not key.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key])
+    public = key.with_suffix(".pub").read_text().split()
+    line = f'{name} namespaces="{namespace}" {public[0]} {public[1]}\n'
+    (folder / "allowed_signers").write_text(line)
+    return Signer(key=key, name=name, namespace=namespace)
+
+
+def sign(path: Path, signer: Signer) -> Path:
+    """Writes `path`.sig beside the file and returns it."""
+    signature = path.with_name(path.name + ".sig")
+    signature.unlink(missing_ok=True)
+    run(["ssh-keygen", "-Y", "sign", "-q", "-f", signer.key, "-n", signer.namespace, path])
+    return signature
+
+
+def verify(path: Path, *, allowed_signers: Path, namespace: str) -> str:
+    """Returns the signer's name when `path`.sig is good for `path`. Raises DsopsError otherwise."""
+    signature = path.with_name(path.name + ".sig")
+    if not signature.is_file():
+        raise DsopsError("there is no signature", where=str(signature), mend="fetch the bundle again")
+    if not allowed_signers.is_file():
+        raise DsopsError("no list of allowed signers", where=str(allowed_signers), mend="get it from your security team")
+    name = _find_signer(signature, allowed_signers)
+    mend = f"do not use it; fetch the bundle again, or have its signer added to {allowed_signers}"
+    try:
+        run(
+            ["ssh-keygen", "-Y", "verify", "-q", "-f", allowed_signers, "-I", name, "-n", namespace, "-s", signature],
+            input=path.read_text(),
+        )
+    except DsopsError as error:
+        raise DsopsError("the signature does not fit the sums", where=str(signature), mend=mend) from error
+    return name
+
+
+def _find_signer(signature: Path, allowed_signers: Path) -> str:
+    try:
+        found = run(["ssh-keygen", "-Y", "find-principals", "-f", allowed_signers, "-s", signature])
+    except DsopsError as error:
+        raise DsopsError(
+            "signed by nobody whom this site allows",
+            where=str(signature),
+            mend=f"do not use it; the allowed signers are in {allowed_signers}",
+        ) from error
+    return found.splitlines()[0]

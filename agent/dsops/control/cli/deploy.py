@@ -1,0 +1,50 @@
+"""`dsops deploy`: runs pyinfra on the checkout, and echoes the line, so that it can be typed by hand."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from dsops.control.bundle.checkout import find_root
+from dsops.control.fleet.inventory import Fleet
+from dsops.control.fleet.options import get_fleet, inventory_option
+
+
+@click.command()
+@inventory_option
+@click.option("--limit", multiple=True, help="Only this server or group; may be given more than once.")
+@click.option("--dry", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("-v", "verbose", count=True, help="Show what pyinfra does (-v, -vv).")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="The checkout.")
+def deploy(inventory: Path | None, limit: tuple[str, ...], dry: bool, verbose: int, root: Path) -> None:
+    """Provision the servers of an inventory. A second run changes nothing."""
+    root = find_root(root)
+    fleet = get_fleet(inventory)
+    for name in limit:
+        check_limit(fleet, name)
+    argv = render_command(root, fleet.path, limit=limit, dry=dry, verbose=verbose)
+    click.echo(f"[$ {shlex.join(argv)}]")
+    raise SystemExit(subprocess.run(argv, env=os.environ | environment(), check=False).returncode)
+
+
+def check_limit(fleet: Fleet, name: str) -> None:
+    """Raises DsopsError, with the nearest name, when a limit is neither a server nor a group."""
+    if not any(name in server.groups for server in fleet.servers):
+        fleet.get_server(name)
+
+
+def render_command(root: Path, inventory: Path, *, limit: tuple[str, ...], dry: bool, verbose: int) -> list[str]:
+    """The pyinfra command line for a whole site."""
+    argv = [str(Path(sys.executable).with_name("pyinfra")), "--chdir", str(root)]
+    argv += ["--dry"] if dry else ["-y"]
+    argv += [f"-{'v' * verbose}"] if verbose else []
+    argv += [word for name in limit for word in ("--limit", name)]
+    return [*argv, str(inventory), "deploy/site.py"]
+
+
+def environment() -> dict[str, str]:
+    """No spinner where nobody looks at it."""
+    return {} if sys.stdout.isatty() else {"PYINFRA_PROGRESS": "off"}

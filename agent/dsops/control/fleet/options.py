@@ -1,0 +1,58 @@
+"""What the verbs of the fleet share on the command line."""
+
+import getpass
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from dsops.control.fleet.inventory import find_inventory, get_fleet
+from dsops.core.errors import DsopsError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def inventory_option(function: F) -> F:
+    """`--inventory/-i`, as the parameter `inventory`, a Path to an inventory."""
+    return click.option(
+        "--inventory",
+        "-i",
+        type=click.Path(path_type=Path),
+        envvar="DSOPS_INVENTORY",
+        show_envvar=True,
+        is_eager=True,
+        callback=_fill,
+        help="The inventory; without it the site's own, found from here upwards, else inventory/lab.py.",
+    )(function)
+
+
+def _fill(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    return value if value or ctx.resilient_parsing else find_inventory(Path.cwd())
+
+
+class NodeName(click.ParamType[str]):
+    """A server's name; completes from the inventory."""
+
+    name = "node"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002  # click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Names that begin so; none when there is no inventory: completing must never fail."""
+        try:
+            path = ctx.params.get("inventory") or find_inventory(Path.cwd())
+            names = get_fleet(path).names
+        except DsopsError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def who() -> str:
+    """Who changes the fleet, for the audit log."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

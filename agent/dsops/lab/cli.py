@@ -1,0 +1,58 @@
+"""The verbs of `dsops lab`: parse, call one function, show."""
+
+import json
+
+import click
+from rich.console import Console
+
+from dsops.lab.down import down as lab_down
+from dsops.lab.faults import FAULTS
+from dsops.lab.faults import fault as lab_fault
+from dsops.lab.place import LAB
+from dsops.lab.progress import get_show
+from dsops.lab.status import get_status, render_table
+from dsops.lab.up import up as lab_up
+
+
+@click.group()
+def lab() -> None:
+    """Rehearsal servers on this machine: real systemd, no way out."""
+
+
+@lab.command()
+@click.option("--take-over", is_flag=True, help="Take the lab from the checkout that it belongs to.")
+def up(take_over: bool) -> None:
+    """Boot the servers; what is there already stays as it is."""
+    changed = lab_up(LAB, get_show(Console()), take_over=take_over)
+    click.echo("The lab is up." if changed else "The lab was up; nothing changed.")
+
+
+@lab.command()
+@click.option("--purge", is_flag=True, help="Delete the cached base system too.")
+@click.option(
+    "--keep-disks", is_flag=True, help="Power off cleanly; the next `up` finds the servers as they were."
+)
+@click.option("--take-over", is_flag=True, help="End a lab that belongs to another checkout.")
+def down(purge: bool, keep_disks: bool, take_over: bool) -> None:
+    """End the servers and delete their disks; no process, mount or link stays."""
+    lab_down(LAB, get_show(Console()), purge=purge, keep_disks=keep_disks, take_over=take_over)
+    click.echo("The lab is down.")
+
+
+@lab.command()
+@click.option("--json", "as_json", is_flag=True, help="The same, for programs.")
+def status(as_json: bool) -> None:
+    """What each server is doing, and what it tried to reach."""
+    found = get_status(LAB)
+    if as_json:
+        click.echo(json.dumps(found.render_json(), indent=2))
+    else:
+        Console().print(render_table(found))
+
+
+@lab.command()
+@click.argument("node", type=click.Choice([server.name for server in LAB.servers]))
+@click.argument("kind", type=click.Choice(list(FAULTS)))
+def fault(node: str, kind: str) -> None:
+    """Break a server on purpose; `dsops lab up` mends it."""
+    click.echo(f"{node}: {lab_fault(LAB, node, kind)}")

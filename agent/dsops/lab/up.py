@@ -1,0 +1,70 @@
+"""`dsops lab up`: from whatever is there to five servers that answer, changing only what is missing."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dsops.core.errors import DsopsError
+from dsops.lab import base, cgroups, gpus, keys, machine, network, owner, server, sink
+from dsops.lab.place import Lab, Server
+from dsops.lab.processes import end_parts
+from dsops.lab.progress import Show, step
+
+
+def up(lab: Lab, show: Show, *, take_over: bool = False, checkout: str = "") -> bool:
+    """Whether anything had to be done."""
+    machine.require(machine.check_machine(machine.get_facts(lab), place=str(lab.root)))
+    with owner.changing(lab, checkout=checkout, take_over=take_over):
+        owner.record(lab, checkout=checkout)
+        end_parts(lab, "build", thaw=lambda: cgroups.thaw_all(lab))  # of an `up` that was killed
+        steps: dict[str, Callable[[], bool]] = {
+            "base": lambda: base.ensure_base(lab),
+            "keys": lambda: keys.ensure_keys(lab),
+            "gpus": lambda: gpus.ensure_library(lab),
+            "network": lambda: network.ensure_network(lab),
+            "sink": lambda: sink.ensure_sink(lab),
+        }
+        changed = [_do(show, name, do) for name, do in steps.items()]
+        return any([*changed, *_start_all(lab, show)])
+
+
+def _do(show: Show, name: str, do: Callable[[], bool]) -> bool:
+    with step(show, name) as notes:
+        changed = do()
+        notes.append("made" if changed else "unchanged")
+        return changed
+
+
+def _start_all(lab: Lab, show: Show) -> list[bool]:
+    """All servers at once; every one is tried before the first failure is told."""
+    root = base.find_base(lab)
+    if root is None:
+        raise DsopsError("the base system is gone", where=str(lab.base), mend="repeat `dsops lab up`")
+    with ThreadPoolExecutor(len(lab.servers)) as pool:
+        jobs = [pool.submit(_start, lab, one, root, show) for one in lab.servers]
+    errors = [error for job in jobs if (error := job.exception())]
+    if bugs := [error for error in errors if not isinstance(error, DsopsError)]:
+        raise bugs[0]
+    if errors:
+        whats = "; ".join(str(error) for error in errors)
+        mends = dict.fromkeys(error.mend for error in errors if isinstance(error, DsopsError) and error.mend)
+        raise DsopsError(whats, mend="; ".join(mends))
+    return [job.result() for job in jobs]
+
+
+def _start(lab: Lab, one: Server, root: Path, show: Show) -> bool:
+    with step(show, one.name) as notes:
+        made = server.ensure_prepared(lab, one, root)
+        started = server.ensure_started(lab, one)
+        state = server.wait_ready(lab, one)
+        word = (
+            "made and started"
+            if made and started
+            else "started"
+            if started
+            else "renewed"
+            if made
+            else "unchanged"
+        )
+        notes += [word, str(lab.address(one)), state]
+        return made or started

@@ -1,0 +1,46 @@
+"""`python -m dsops.node.agent --config /etc/dsops/agent.toml [--check]`."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from dsops.node.agent.app import build_app
+from dsops.node.agent.config import AgentConfig, get_config
+from dsops.node.agent.loop import Loop
+from dsops.node.agent.serve import bind, get_notify_address, main_of, notify, serve
+
+
+@click.command()
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), default="/etc/dsops/agent.toml", show_default=True
+)
+@click.option("--check", is_flag=True, help="Only read the configuration.")
+def command(path: Path, check: bool) -> None:
+    """Shows what this server does at /v1/status and /metrics."""
+    config = get_config(path)
+    if check:
+        click.echo(f"{path}: ok")
+    else:
+        asyncio.run(watch(config, where=f"{path}: listen"))
+
+
+async def watch(config: AgentConfig, *, where: str) -> None:
+    """Binds first: an address that is taken is said before anything else starts."""
+    address = get_notify_address()
+    listen = bind(config.listen, where=where)
+    loop = Loop(config)
+    await loop.tick()
+    ticks = loop.run_ticks(after=lambda: notify("WATCHDOG=1", address=address))
+    try:
+        await serve(
+            build_app(loop),
+            listen=listen,
+            loops=[ticks, loop.run_sweeps()],
+            ready=lambda: notify("READY=1", address=address),
+        )
+    finally:
+        await loop.close()
+
+
+main_of(lambda: command(standalone_mode=True))

@@ -1,0 +1,60 @@
+"""agent.toml as frozen dataclasses."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsops.core.errors import DsopsError
+from dsops.node.sources.config import parse_listen, read_config
+from dsops.node.sources.slots import Ports
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """The gateway of this server: its local control socket."""
+
+    socket: str = "/run/dsops/gateway.sock"
+
+
+@dataclass(frozen=True)
+class GpuConfig:
+    """expected = how many GPUs the inventory promises; left out, none are missed."""
+
+    expected: int | None = None
+    every_seconds: float = 5.0
+    deadline_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """What one agent watches. units = systemd units that must run, beside those of the slots."""
+
+    node: str
+    role: str
+    listen: str = "0.0.0.0:9410"  # the management network; the firewall decides who reaches it
+    state: str = "/var/lib/dsops"
+    root: str = "/"
+    lane: str = "l50"
+    tick_seconds: float = 1.0
+    answer_seconds: float = 0.8
+    units: tuple[str, ...] = ()
+    slots: tuple[Ports, ...] = ()
+    gateway: GatewayConfig | None = None
+    gpus: GpuConfig = field(default_factory=GpuConfig)
+
+
+def get_config(path: Path) -> AgentConfig:
+    """Reads and checks agent.toml. Raises DsopsError naming the key."""
+    config = read_config(path, AgentConfig)
+    where = str(path)
+    parse_listen(config.listen, where=f"{where}: listen")
+    for key, seconds in (
+        ("tick_seconds", config.tick_seconds),
+        ("answer_seconds", config.answer_seconds),
+        ("gpus: every_seconds", config.gpus.every_seconds),
+        ("gpus: deadline_seconds", config.gpus.deadline_seconds),
+    ):
+        if seconds <= 0:
+            raise DsopsError(
+                f"should be over 0, is {seconds:g}", where=f"{where}: {key}", mend="leave it out"
+            )
+    return config

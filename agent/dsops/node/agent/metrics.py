@@ -1,0 +1,92 @@
+"""The agent's /metrics, made from the last status at each scrape: a GPU that went leaves no series."""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from dsops.core.status import Condition, Gpu, NodeStatus, Phase, ReleaseState
+from dsops.node.sources.gpus import Sweep
+
+
+def render_families(status: NodeStatus, sweep: Sweep) -> Iterator[Metric]:
+    """All families of one server."""
+    info = {
+        "node": status.node,
+        "role": status.role,
+        "release": status.release,
+        "version": status.dsops_version,
+        "boot_id": status.boot_id,
+    }
+    yield _gauge("dsops_node_info", "Who this is and what it serves", [(info, 1)])
+    yield _states("dsops_node_release_state", "state", ReleaseState, status.release_state)
+    yield _states("dsops_node_phase", "phase", Phase, status.phase)
+    yield _states("dsops_node_condition", "condition", Condition, status.condition)
+    yield _one(
+        "dsops_node_drained", "1 while an operator keeps traffic away", float(status.drained is not None)
+    )
+    yield _one(
+        "dsops_node_since_timestamp_seconds", "When release, phase or condition last changed", status.since
+    )
+    yield _one("dsops_agent_tick_timestamp_seconds", "When the last whole tick ended", status.observed_at)
+    yield _one("dsops_node_tokens_per_second", "Generated tokens, last 10 s", status.tokens_per_second)
+    yield _one("dsops_node_in_flight", "Requests in the gateway", status.in_flight)
+    yield _one("dsops_node_uptime_seconds", "Since boot", status.uptime_seconds)
+    yield _slots(status)
+    yield _findings(status)
+    yield _states("dsops_gpu_sweep", "result", Sweep, sweep)
+    yield from _gpus(status.gpus)
+
+
+def _slots(status: NodeStatus) -> Metric:
+    rows = [
+        ({"slot": slot.name, "release": slot.release, "phase": phase}, float(slot.phase is phase))
+        for slot in status.slots
+        for phase in Phase
+    ]
+    return _gauge(
+        "dsops_slot_phase", "1 at the phase that the slot is in", rows, ["slot", "release", "phase"]
+    )
+
+
+def _findings(status: NodeStatus) -> Metric:
+    labels = ["entity", "code", "status", "class", "condition"]
+    rows = [
+        (dict(zip(labels, (f.entity, f.code, f.status, f.blame, f.condition), strict=True)), 1.0)
+        for f in status.findings
+    ]
+    return _gauge("dsops_finding", "What the checks say now", rows, labels)
+
+
+def _gpus(gpus: tuple[Gpu, ...]) -> Iterator[Metric]:
+    for name, text, key in (
+        ("dsops_gpu_temperature_celsius", "GPU core temperature", "temperature_c"),
+        ("dsops_gpu_memory_used_bytes", "GPU memory in use", "memory_used_bytes"),
+        ("dsops_gpu_memory_total_bytes", "GPU memory", "memory_total_bytes"),
+        ("dsops_gpu_utilization_percent", "Share of time in which a kernel ran", "utilization_percent"),
+        ("dsops_gpu_power_watts", "Power drawn", "power_w"),
+    ):
+        rows = [(_gpu_labels(g), value) for g in gpus if (value := getattr(g, key)) is not None]
+        yield _gauge(name, text, rows, ["gpu", "uuid", "name"])
+
+
+def _gpu_labels(gpu: Gpu) -> dict[str, str]:
+    return {"gpu": str(gpu.index), "uuid": gpu.uuid, "name": gpu.name}
+
+
+def _states(name: str, label: str, states: Iterable[StrEnum], now: StrEnum) -> Metric:
+    return _gauge(name, f"1 at the {label} that holds now", [({label: s}, float(s is now)) for s in states])
+
+
+def _one(name: str, text: str, value: float | None) -> Metric:
+    return _gauge(name, text, [] if value is None else [({}, value)], [])
+
+
+def _gauge(
+    name: str, text: str, rows: list[tuple[dict[str, str], float]], labels: list[str] | None = None
+) -> GaugeMetricFamily:
+    names = list(rows[0][0]) if labels is None else labels
+    family = GaugeMetricFamily(name, text, labels=names)
+    for row, value in rows:
+        family.add_metric([str(row[n]) for n in names], value)
+    return family

@@ -1,0 +1,3 @@
+"""What gpu servers share. The lab simulates two GPUs each."""
+
+agent_gpus = 2

@@ -1,0 +1,261 @@
+"""Sums, differences, products, quotients and what hides in the digits of a number."""
+
+from random import Random
+
+from .base import Problem, draw_number, phrase, task
+
+ADD = (
+    "What is {a}{s}+{s}{b}?", "{a}{s}+{s}{b}=?", "{a}{s}+{s}{b}", "{a}{s}+{s}{b}{s}=", "What is {a} plus {b}?", "Add {a} and {b}.",
+    "Calculate {a}{s}+{s}{b}.", "What's {a}{s}+{s}{b}?", "How much is {a}{s}+{s}{b}?", "What is the sum of {a} and {b}?",
+    "Compute {a}{s}+{s}{b}", "Sum of {a} and {b}?", "{a} plus {b}?", "Solve {a}{s}+{s}{b}", "Please add {a} to {b}.",
+)  # fmt: skip
+SUBTRACT = (
+    "What is {a}{s}-{s}{b}?", "{a}{s}-{s}{b}=?", "{a}{s}-{s}{b}", "{a}{s}-{s}{b}{s}=", "What is {a} minus {b}?", "Subtract {b} from {a}.",
+    "Calculate {a}{s}-{s}{b}.", "What's {a}{s}-{s}{b}?", "How much is {a}{s}-{s}{b}?", "{a} minus {b}?", "{a} take away {b}?",
+    "What is the difference between {a} and {b}?", "Compute {a}{s}-{s}{b}", "Solve {a}{s}-{s}{b}",
+)  # fmt: skip
+MULTIPLY = (
+    "What is {a}{s}*{s}{b}?", "{a}{s}*{s}{b}=?", "{a}{s}*{s}{b}", "What is {a} times {b}?", "Multiply {a} by {b}.", "{a} x {b}?",
+    "Calculate {a}{s}*{s}{b}.", "What's {a} times {b}?", "How much is {a}{s}*{s}{b}?", "What is the product of {a} and {b}?",
+    "What is {a} multiplied by {b}?", "What is {a} x {b}?", "{a} times {b}",
+)  # fmt: skip
+DIVIDE = (
+    "What is {a}{s}/{s}{b}?", "{a}{s}/{s}{b}=?", "{a}{s}/{s}{b}", "What is {a} divided by {b}?", "Divide {a} by {b}.",
+    "Calculate {a}{s}/{s}{b}.", "How much is {a} divided by {b}?", "How many times does {b} go into {a}?",
+)  # fmt: skip
+DOUBLE = {2: ("What is double {a}?", "Double {a}.", "What is twice {a}?"), 3: ("Triple {a}.", "What is triple {a}?")}
+HALF = {2: ("What is half of {a}?", "Half of {a}?", "Halve {a}."), 3: ("What is a third of {a}?",), 4: ("What is a quarter of {a}?",)}
+SQUARE = ("What is {a} squared?", "Square {a}.", "What is the square of {a}?", "{a}^2", "What is {a}^2?")
+DIVISIBLE = (
+    "Is {a} divisible by {b}?", "Can {a} be divided by {b}?", "Is {a} a multiple of {b}?", "Does {b} divide {a}?",
+    "Is {b} a factor of {a}?",
+)  # fmt: skip
+REMAINDER = (
+    "What is {a} mod {b}?", "{a} mod {b}", "{a} % {b}", "{a}%{b}=?", "What is the remainder of {a} divided by {b}?",
+    "What is the remainder when {a} is divided by {b}?", "Remainder of {a}/{b}?", "Give the remainder of {a} / {b}.",
+)  # fmt: skip
+PARITY = (
+    "Is {a} even or odd?", "Even or odd: {a}?", "Is {a} odd or even?", "Tell me whether {a} is even or odd.",
+    "Is the number {a} even or odd?", "{a}: even or odd?",
+)  # fmt: skip
+DIGIT_SUM = (
+    "What is the sum of the digits of {a}?", "Add the digits of {a}.", "Digit sum of {a}?", "Sum the digits of {a}.",
+    "Add up all digits of {a}", "What is the digit sum of {a}?",
+)  # fmt: skip
+SUM_MANY = (
+    "What is {e}?", "{e}=?", "{e}", "Calculate {e}.", "How much is {e}?", "What's {e}?", "Compute {e}", "Solve {e}",
+)  # fmt: skip
+SEQUENCE = (
+    "What comes next: {e}?", "What is the next number: {e}, ...?", "Continue the sequence {e}", "Which number comes next in {e}?",
+    "Next number in the sequence {e}?", "Complete: {e}, ?", "{e}, ...",
+)  # fmt: skip
+
+
+def add_steps(a: int, b: int) -> str:
+    """Column addition from the right: `7+5=12, 2+1+1=4`."""
+    width = max(len(str(a)), len(str(b)))
+    steps, carry = [], 0
+    for x, y in zip(reversed(f"{a:0{width}}"), reversed(f"{b:0{width}}"), strict=True):
+        total = int(x) + int(y) + carry
+        steps.append(f"{x}+{y}{'+1' if carry else ''}={total}")
+        carry = total // 10
+    return ", ".join(steps)
+
+
+def subtract_steps(a: int, b: int) -> str:
+    """Column subtraction from the right for a >= b, a borrowed ten in front of the digit: `13-7=6, 5-2-1=2`."""
+    steps, borrow = [], 0
+    for x, y in zip(reversed(str(a)), reversed(f"{b:0{len(str(a))}}"), strict=True):
+        rest = int(x) - int(y) - borrow
+        lent = "1" if rest < 0 else ""
+        steps.append(f"{lent}{x}-{y}{'-1' if borrow else ''}={rest % 10}")
+        borrow = int(rest < 0)
+    return ", ".join(steps)
+
+
+def multiply_steps(a: int, digit: int) -> str:
+    """Column multiplication by one digit from the right: `7*6=42, 2*6+4=16`."""
+    steps, carry = [], 0
+    for x in reversed(str(a)):
+        total = int(x) * digit + carry
+        steps.append(f"{x}*{digit}{f'+{carry}' if carry else ''}={total}")
+        carry = total // 10
+    return ", ".join(steps)
+
+
+def divide_steps(a: int, divisor: int) -> str:
+    """Long division from the left: `8=1*7+1, 14=2*7+0`."""
+    steps, rest = [], 0
+    for x in str(a):
+        part = 10 * rest + int(x)
+        rest = part % divisor
+        steps.append(f"{part}={part // divisor}*{divisor}+{rest}")
+    return ", ".join(steps)
+
+
+def solve_add(a: int, b: int) -> tuple[str, str, str]:
+    """Key, reasoning and answer of a+b."""
+    low, high = sorted((a, b))
+    return f"add:{low}+{high}", f"From the right: {add_steps(a, b)}.", str(a + b)
+
+
+def solve_subtract(a: int, b: int) -> tuple[str, str, str]:
+    """Key, reasoning and answer of a-b, which may be negative."""
+    if a >= b:
+        return f"sub:{a}-{b}", f"From the right: {subtract_steps(a, b)}.", str(a - b)
+    return f"sub:{a}-{b}", f"{b} is larger, so minus. From the right: {subtract_steps(b, a)}.", str(a - b)
+
+
+def solve_multiply(a: int, b: int) -> tuple[str, str, str]:
+    """Key, reasoning and answer of a*b, where one of them has one digit or b has two."""
+    low, high = sorted((a, b))
+    key = f"mul:{low}*{high}"
+    if low < 10:
+        return key, f"From the right: {multiply_steps(high, low)}.", str(a * b)
+    tens, units = b // 10 * 10, b % 10
+    parts = f"{a}*{units}={a * units}, {a}*{tens}={a * tens}, {a * units}+{a * tens}={a * b}"
+    return key, f"In parts: {parts}.", str(a * b)
+
+
+def draw_pair(rng: Random, digits: int) -> tuple[int, int]:
+    """Two numbers, often of like length."""
+    a = draw_number(rng, digits)
+    return a, rng.randrange(10 ** len(str(a))) if rng.random() < 0.5 else draw_number(rng, digits)
+
+
+def draw_subtraction(rng: Random, digits: int) -> tuple[int, int]:
+    """Two numbers, mostly the larger one first."""
+    low, high = sorted(draw_pair(rng, digits))
+    return (low, high) if rng.random() < 0.15 else (high, low)
+
+
+def draw_product(rng: Random) -> tuple[int, int]:
+    """One digit times up to six, or two or three digits times two."""
+    kind = rng.random()
+    if kind < 0.4:
+        return rng.randrange(10, 1000 if kind < 0.08 else 100), rng.randrange(10, 100)
+    pair = [draw_number(rng, 6), rng.randrange(10)]
+    rng.shuffle(pair)
+    return pair[0], pair[1]
+
+
+def space(rng: Random) -> str:
+    """What stands around an operator."""
+    return rng.choice(("", "", " "))
+
+
+@task("add", 1.6)
+def make_add(rng: Random) -> Problem:
+    a, b = draw_pair(rng, 9)
+    key, reasoning, answer = solve_add(a, b)
+    return Problem("add", key, phrase(rng, ADD, a=a, b=b, s=space(rng)), reasoning, answer)
+
+
+@task("subtract", 1.6)
+def make_subtract(rng: Random) -> Problem:
+    a, b = draw_subtraction(rng, 9)
+    key, reasoning, answer = solve_subtract(a, b)
+    return Problem(
+        "subtract",
+        key,
+        phrase(rng, SUBTRACT[: 11 if a < b else None], a=a, b=b, s=space(rng)),
+        reasoning,
+        answer,
+    )
+
+
+@task("multiply", 1.6)
+def make_multiply(rng: Random) -> Problem:
+    a, b = draw_product(rng)
+    if a < 100 and rng.random() < 0.04:
+        b = a
+    key, reasoning, answer = solve_multiply(a, b)
+    forms = DOUBLE.get(b, MULTIPLY) if rng.random() < 0.3 else MULTIPLY
+    question = phrase(rng, SQUARE if a == b else forms, a=a, b=b, s=space(rng))
+    return Problem("multiply", key, question, reasoning, answer)
+
+
+@task("divide")
+def make_divide(rng: Random) -> Problem:
+    b = rng.randrange(2, 10)
+    a = draw_number(rng, 4)
+    if rng.random() < 0.6:
+        a -= a % b
+    answer = str(a // b) + (f" remainder {a % b}" if a % b else "")
+    forms = HALF.get(b, DIVIDE) if a % b == 0 and rng.random() < 0.3 else DIVIDE
+    question = phrase(rng, forms, a=a, b=b, s=space(rng))
+    return Problem("divide", f"div:{a}/{b}", question, f"From the left: {divide_steps(a, b)}.", answer)
+
+
+@task("remainder")
+def make_remainder(rng: Random) -> Problem:
+    a, b = draw_number(rng, 5), rng.randrange(2, 10)
+    question = phrase(rng, REMAINDER, a=a, b=b)
+    return Problem("remainder", f"div:{a}/{b}", question, f"From the left: {divide_steps(a, b)}.", str(a % b))
+
+
+@task("divisible", 0.6)
+def make_divisible(rng: Random) -> Problem:
+    a, b = draw_number(rng, 4), rng.randrange(2, 10)
+    if rng.random() < 0.4:
+        a -= a % b
+    question = phrase(rng, DIVISIBLE, a=a, b=b)
+    reasoning = f"From the left: {divide_steps(a, b)}."
+    return Problem("divisible", f"div:{a}/{b}", question, reasoning, "no" if a % b else "yes")
+
+
+@task("even or odd", 0.4)
+def make_parity(rng: Random) -> Problem:
+    a = draw_number(rng, 8)
+    answer = "odd" if a % 2 else "even"
+    reasoning = f"The last digit is {a % 10}, which is {answer}."
+    return Problem("even or odd", f"digits:{a}", phrase(rng, PARITY, a=a), reasoning, answer)
+
+
+@task("digit sum", 0.7)
+def make_digit_sum(rng: Random) -> Problem:
+    a = draw_number(rng, 8)
+    total, steps = 0, []
+    for x in str(a):
+        steps.append(f"{total}+{x}={total + int(x)}")
+        total += int(x)
+    return Problem(
+        "digit sum", f"digits:{a}", phrase(rng, DIGIT_SUM, a=a), f"{', '.join(steps)}.", str(total)
+    )
+
+
+@task("sum of many", 1.4)
+def make_sum_many(rng: Random) -> Problem:
+    total = draw_number(rng, 3)
+    s, steps = space(rng), []
+    expression = str(total)
+    for _ in range(rng.randint(2, 4)):
+        x = draw_number(rng, 3)
+        sign = "-" if x <= total and rng.random() < 0.3 else "+"
+        result = total + x if sign == "+" else total - x
+        steps.append(f"{total}{sign}{x}={result}")
+        expression += f"{s}{sign}{s}{x}"
+        total = result
+    question = phrase(rng, SUM_MANY, e=expression)
+    return Problem(
+        "sum of many",
+        f"many:{expression.replace(' ', '')}",
+        question,
+        f"Step by step: {', '.join(steps)}.",
+        str(total),
+    )
+
+
+@task("sequence", 0.8)
+def make_sequence(rng: Random) -> Problem:
+    start, step = draw_number(rng, 3), rng.randrange(1, 30)
+    terms = [start + step * i for i in range(rng.randint(3, 5))]
+    if rng.random() < 0.3:
+        terms.reverse()
+        step = -step
+    before, last, rule = terms[-2], terms[-1], f"{step:+d}"
+    if last + step < 0:
+        return make_sequence(rng)
+    question = phrase(rng, SEQUENCE, e=", ".join(map(str, terms)))
+    reasoning = f"{last}-{before}={step}. {last}{rule}={last + step}."
+    return Problem("sequence", f"seq:{terms[0]}{rule}", question, reasoning, str(last + step))

@@ -1,0 +1,1 @@
+"""The openvino engine: continuous batching inside Triton's Python backend."""

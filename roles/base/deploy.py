@@ -1,0 +1,88 @@
+"""Base: folders, accounts, time, limits, Debian packages and Python from the bundle, and the operators' SSH door."""
+
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.facts.server import LinuxDistribution
+
+from roles.base.defaults import Base
+from roles.ops.accounts import account
+from roles.ops.bundle import BUNDLE, bundle_path, bundle_sums, bundle_tree
+from roles.ops.files import Owner, config_file, folders, render
+from roles.ops.packages import APT_CONF, install_packages
+from roles.ops.python import environment
+from roles.ops.site import settings
+
+HERE = Path(__file__).parent
+DOOR = "/var/lib/dsops-door"
+SUPPORTED = {"debian": ("12",), "ubuntu": ("22.04", "24.04")}
+
+
+@deploy("base")
+def base() -> None:
+    """Makes a fresh server one that the other roles can build on."""
+    said = settings(Base)
+    check_system()
+    folders(name="base: folders", wanted=FOLDERS)
+    config_file(name="base: apt reads the bundle only", path=APT_CONF, content=render(HERE / "templates/apt.conf.j2"))
+    keyring = (bundle_path() / "apt/base/keyring.gpg").read_bytes()
+    config_file(name="base: apt keyring", path="/etc/dsops/apt-keyring.gpg", content=keyring)
+    chrony = render(HERE / "templates/chrony.conf.j2", servers=said.base_ntp_servers)
+    config_file(name="base: time servers", path="/etc/chrony/chrony.conf", content=chrony)
+    install_packages("base")
+    limits = render(HERE / "templates/limits.conf.j2", nofile=said.base_nofile)
+    config_file(name="base: limits", path="/etc/security/limits.d/90-dsops.conf", content=limits)
+    _install_dsops()
+    _open_door(said)
+
+
+def check_system() -> None:
+    """Refuses a system that the roles were not written for, before anything is changed."""
+    found = host.get_fact(LinuxDistribution)
+    release = found["release_meta"]
+    system, version = release.get("ID") or "unknown", release.get("VERSION_ID") or ""
+    if version not in SUPPORTED.get(system, ()):
+        known = ", ".join(f"{name} {v}" for name, versions in SUPPORTED.items() for v in versions)
+        raise DeployError(f"{host.name}: {system} {version} is not supported\n  mend: install one of {known}; nothing was changed")
+
+
+FOLDERS = {
+    "/etc/dsops": Owner(mode="755"),
+    "/etc/dsops/apt.d": Owner(mode="755"),
+    "/etc/chrony": Owner(mode="755"),
+    "/opt/dsops": Owner(mode="755"),
+    "/var/lib/dsops": Owner(mode="755"),
+    BUNDLE: Owner(mode="755"),
+    f"{BUNDLE}/apt": Owner(mode="755"),
+    f"{BUNDLE}/wheels": Owner(mode="755"),
+}
+
+
+def _install_dsops() -> None:
+    bundle_tree("wheels/node")
+    bundle_tree("wheels/dsops")
+    own = bundle_sums("wheels/dsops")
+    (wheel,) = own.files
+    environment(
+        name="base: dsops",
+        path="/opt/dsops/venv",
+        version=f"{own.id}-{bundle_sums('wheels/node').id}",
+        requirements=[f"{BUNDLE}/wheels/node"],
+        wheels=[f"{BUNDLE}/wheels/dsops/{wheel}"],
+        _timeout=600,
+    )
+
+
+def _open_door(said: Base) -> None:
+    """The account `dsops`: keys only, and each session runs `dsops node --ssh` and nothing else."""
+    account(name="base: account dsops", user="dsops", home=DOOR, shell="/bin/sh", groups=("systemd-journal",))
+    folders(
+        name="base: the door's folders",
+        wanted={DOOR: Owner("755"), f"{DOOR}/.ssh": Owner("755")},
+    )
+    if said.dsops_public_key_file:
+        public = Path(said.dsops_public_key_file).read_text().strip()
+        line = f'restrict,command="/opt/dsops/venv/bin/dsops node --ssh" {public}\n'
+        config_file(name="base: operators' key", path=f"{DOOR}/.ssh/authorized_keys", content=line)

@@ -1,0 +1,51 @@
+"""Engine: its Python, the bundle's release in slot a, the lanes that lead there, and the slot running."""
+
+import json
+
+from pyinfra.api import deploy
+
+from roles.engine.defaults import Engine
+from roles.ops.bundle import BUNDLE, bundle_path, bundle_sums, bundle_tree
+from roles.ops.files import link
+from roles.ops.health import answers
+from roles.ops.packages import install_packages
+from roles.ops.python import environment
+from roles.ops.site import settings
+from roles.ops.units import unit
+from roles.triton.defaults import Triton
+
+LANES = ("l1", "l4", "l20", "l25", "l50")
+SLOT = "a"
+
+
+def release_id() -> str:
+    """The release that the bundle carries."""
+    return str(json.loads((bundle_path() / "bundle.json").read_text())["release"])
+
+
+@deploy("engine")
+def engine() -> None:
+    """Brings the bundle's release to slot a. Lanes that already lead somewhere are the store's and stay."""
+    name = settings(Engine).engine_name
+    part = f"wheels/engine-{name}"
+    install_packages("engine")
+    bundle_tree(part)
+    environment(
+        name=f"engine: {name}",
+        path=f"/opt/dsops/engines/{name}/venv",
+        version=bundle_sums(part).id,
+        requirements=[f"{BUNDLE}/{part}"],
+        _timeout=600,
+    )
+    release = release_id()
+    path = f"/var/lib/dsops/releases/{release}"
+    bundle_tree(f"releases/{release}", path)
+    link(name=f"engine: slot {SLOT}", path=f"/var/lib/dsops/slots/{SLOT}", target=f"../releases/{release}")
+    for lane in LANES:
+        link(name=f"engine: lane {lane}", path=f"/var/lib/dsops/lanes/{lane}", target=f"../slots/{SLOT}", keep=True)
+    inputs = [f"/var/lib/dsops/slots/{SLOT}", "/opt/dsops/bin/dsops-triton", f"/opt/dsops/engines/{name}/venv"]
+    service = f"triton@{SLOT}.service"
+    unit(name=f"engine: slot {SLOT} running", unit_name=service, inputs=inputs)
+    seconds = settings(Triton).triton_load_seconds
+    ready = "http://127.0.0.1:8100/v2/health/ready"
+    answers(name=f"engine: slot {SLOT} ready", url=ready, unit=service, seconds=seconds, _timeout=seconds + 30)

@@ -1,0 +1,44 @@
+"""Waits until something on a server answers: systemd's «started» is not health."""
+
+import shlex
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import FactBase, operation
+
+# Every server has the base role's Python; curl is not everywhere.
+FETCH = (
+    "import sys,urllib.request as r\n"
+    "try: sys.exit(0 if r.urlopen(sys.argv[1], timeout=3).status == 200 else 1)\n"
+    "except OSError as e: print(e, file=sys.stderr); sys.exit(1)"
+)
+
+
+def render_probe(url: str) -> str:
+    """A shell command that succeeds when `url` answers 200 within 3 s."""
+    return f"python3 -c {shlex.quote(FETCH)} {shlex.quote(url)}"
+
+
+class Answers(FactBase[bool]):
+    """Whether an URL answers 200 on the server itself."""
+
+    def command(self, url: str) -> str:
+        return f"{render_probe(url)} 2>/dev/null && echo yes || echo no"
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+
+@operation()
+def answers(url: str, *, unit: str, seconds: int = 120) -> Iterator[str]:
+    """Waits until `url` answers 200; fails, with the unit's last lines, after `seconds` or once the unit gave up."""
+    if host.get_fact(Answers, url=url):
+        host.noop(f"{url} answers")
+        return
+    probe = render_probe(url)
+    quoted = shlex.quote(unit)
+    yield (
+        f"end=$(($(date +%s) + {seconds})); until {probe} 2>/dev/null; do "
+        f"[ $(date +%s) -lt $end ] && ! systemctl is-failed --quiet {quoted} "
+        f"|| {{ {probe}; journalctl -u {quoted} -o cat -n 200 --no-pager | grep -v '^[|+]' | tail -n 25 >&2; exit 1; }}; sleep 0.3; done"
+    )

@@ -1,0 +1,162 @@
+"""What a snapshot says about a server: every phase and condition that can be told today."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dsops.core.status import Condition, NodeStatus, Phase, ReleaseState
+from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig
+from dsops.node.agent.judge import judge
+from dsops.node.agent.rates import Rates
+from dsops.node.agent.snapshot import Snapshot
+from dsops.node.sources.gpus import Reading, Sweep
+from dsops.node.sources.host import Host
+from dsops.node.sources.http import Answer, Failure
+from dsops.node.sources.slots import Ports, SlotAnswers
+from dsops.node.sources.units import Unit
+
+REFUSED = Answer(0, failure=Failure.REFUSED, reason="connection refused")
+SLOTS = (Ports("a", 8100, 8102), Ports("b", 8200, 8202))
+GPU = AgentConfig("gpu1", "gpu", slots=SLOTS, gateway=GatewayConfig(), gpus=GpuConfig(expected=0))
+LB = AgentConfig("lb1", "lb", units=("nginx.service", "dsops-balancer.service"), gpus=GpuConfig(expected=0))
+
+
+def unit(name: str, active: str = "active") -> Unit:
+    return Unit(name, active, "failed", "exit-code" if active == "failed" else "success", 1)
+
+
+def serving(**changes: Any) -> Snapshot:
+    """A gpu server with a release in slot a, slot b empty."""
+    page = b"dsops_engine_generated_tokens_total 100\n"
+    snapshot = Snapshot(
+        at=1000.0,
+        ticks=10.0,
+        host=Host("boot", 5.0),
+        units={"triton@a.service": unit("triton@a.service"), "triton@b.service": unit("triton@b.service", "inactive")},
+        slots={
+            "a": SlotAnswers(Answer(200), Answer(200), Answer(200, page)),
+            "b": SlotAnswers(REFUSED, REFUSED, REFUSED),
+        },
+        slot_releases={"a": "r1", "b": ""},
+        stable_slot="a",
+        gateway=Answer(200, b'{"drained": null, "in_flight": 2, "tokens_per_second": 7.0, "p99_seconds": 0.5}'),
+        gpus=Reading(Sweep.ABSENT, reason="no NVIDIA driver"),
+    )
+    return replace(snapshot, **changes)
+
+
+def see(config: AgentConfig, snapshot: Snapshot, before: NodeStatus | None = None) -> NodeStatus:
+    return judge(config, snapshot, Rates(), before)[0]
+
+
+def slot_a(active: str, answer: Answer = REFUSED) -> dict[str, Any]:
+    snapshot = serving()
+    return {
+        "units": {**snapshot.units, "triton@a.service": unit("triton@a.service", active)},
+        "slots": {**snapshot.slots, "a": SlotAnswers(answer, answer, answer)},
+    }
+
+
+def test_a_serving_node_is_ok() -> None:
+    status = see(GPU, serving())
+    assert (status.release, status.release_state) == ("r1", ReleaseState.ACTIVE)
+    assert (status.phase, status.condition, status.findings) == (Phase.SERVING, Condition.OK, ())
+    assert (status.in_flight, status.p99_seconds, status.boot_id) == (2, 0.5, "boot")
+    assert (status.gpus, status.gpus_reason) == ((), "no NVIDIA driver")
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "condition", "code"),
+    [
+        (slot_a("activating"), Phase.LOADING, Condition.OK, None),
+        (slot_a("failed"), Phase.STOPPED, Condition.FAILED, "slot.stopped"),
+        (slot_a("inactive"), Phase.STOPPED, Condition.FAILED, "slot.stopped"),
+        (
+            slot_a("active", Answer(0, failure=Failure.TIMEOUT, reason="no answer in 0.8 s")),
+            Phase.UNKNOWN,
+            Condition.BLIND,
+            "slot.silent",
+        ),
+        ({"stable_slot": ""}, Phase.STOPPED, Condition.DEGRADED, "lane.empty"),
+        ({"gateway": REFUSED}, Phase.SERVING, Condition.FAILED, "gateway.silent"),
+        (
+            {"gateway": Answer(200, b'{"drained": {"reason": "fan", "who": "ann"}}')},
+            Phase.SERVING,
+            Condition.MAINTENANCE,
+            "node.drained",
+        ),
+        ({"gpus": Reading(Sweep.HUNG, reason="hung")}, Phase.SERVING, Condition.BLIND, "gpu.hung"),
+        ({"gpus": Reading(Sweep.DEAD, reason="dead")}, Phase.SERVING, Condition.BLIND, "gpu.dead"),
+        (slot_a("unknown", Answer(200)), Phase.SERVING, Condition.BLIND, "systemd.blind"),
+    ],
+)
+def test_each_trouble_has_its_words(
+    changes: dict[str, Any], phase: Phase, condition: Condition, code: str | None
+) -> None:
+    status = see(GPU, serving(**changes))
+    assert (status.phase, status.condition) == (phase, condition)
+    assert code is None or code in {f.code for f in status.findings}
+    assert (status.condition_reason == "") == (condition is Condition.OK)
+    assert NodeStatus.from_json(status.to_json(), where="x") == status
+
+
+def test_an_empty_spare_slot_is_no_trouble_and_a_failed_one_is() -> None:
+    units = {**serving().units, "triton@b.service": unit("triton@b.service", "failed")}
+    status = see(GPU, serving(units=units))
+    assert (status.phase, status.condition) == (Phase.SERVING, Condition.DEGRADED)
+
+
+def test_a_drained_node_says_who_and_how_to_bring_it_back() -> None:
+    status = see(GPU, serving(gateway=Answer(200, b'{"drained": {"reason": "fan", "who": "ann"}}')))
+    assert status.drained == "fan (ann)"
+    assert status.findings[0].mend == "`dsops undrain gpu1`"
+
+
+@pytest.mark.parametrize(
+    ("nginx", "phase", "condition"),
+    [
+        ("active", Phase.SERVING, Condition.OK),
+        ("reloading", Phase.SERVING, Condition.OK),
+        ("activating", Phase.LOADING, Condition.OK),
+        ("failed", Phase.STOPPED, Condition.FAILED),
+        ("missing", Phase.STOPPED, Condition.FAILED),
+        ("unknown", Phase.UNKNOWN, Condition.BLIND),
+    ],
+)
+def test_a_server_without_slots_shows_its_units(nginx: str, phase: Phase, condition: Condition) -> None:
+    names = LB.units
+    units = {names[0]: unit(names[0], nginx), names[1]: unit(names[1])}
+    status = see(LB, serving(units=units, slots={}, slot_releases={}, stable_slot="", gateway=None))
+    assert (status.phase, status.condition, status.release_state) == (phase, condition, ReleaseState.NONE)
+    assert status.release_reason == "a server of role lb holds no release"
+
+
+def test_a_server_with_nothing_to_watch_says_that_nothing_is_known() -> None:
+    status = see(replace(LB, units=()), serving(units={}, slots={}, slot_releases={}, stable_slot="", gateway=None))
+    assert (status.phase, status.phase_reason) == (Phase.UNKNOWN, "no unit is configured to be watched")
+
+
+def test_since_moves_only_when_a_word_changes() -> None:
+    first = see(GPU, serving())
+    same = see(GPU, serving(at=1001.0), first)
+    other = see(GPU, serving(at=1002.0, **slot_a("failed")), same)
+    assert (same.since, same.observed_at, other.since) == (1000.0, 1001.0, 1002.0)
+
+
+def test_speed_is_the_engines_own_count_and_the_gateways_where_there_is_none() -> None:
+    def tick(ticks: float, tokens: int, rates: Rates) -> tuple[NodeStatus, Rates]:
+        page = Answer(200, b"dsops_engine_generated_tokens_total %d\n" % tokens)
+        slots = {**serving().slots, "a": SlotAnswers(Answer(200), Answer(200), page)}
+        return judge(GPU, serving(ticks=ticks, slots=slots), rates, None)
+
+    first, rates = tick(0.0, 100, Rates())
+    second, rates = tick(2.0, 300, rates)
+    restarted, rates = tick(4.0, 40, rates)
+    assert first.tokens_per_second == 7.0
+    assert second.tokens_per_second == 100.0
+    # Triton began again at zero: nothing is subtracted, and nothing invented.
+    assert restarted.tokens_per_second == 50.0
+    later, rates = tick(60.0, 40, rates)
+    assert later.tokens_per_second == 7.0
+    assert len(rates.samples) == 1

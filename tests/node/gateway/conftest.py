@@ -1,0 +1,39 @@
+"""One gateway for all the tests that leave it as it was, and one for each test that does not."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node.gateway.bed import Bed
+
+QUICK = {
+    "first_token_timeout": 0.6,
+    "token_timeout": 0.5,
+    "deadline": 3,
+    "drain_linger": 0.3,
+    "shutdown_grace": 2,
+    "body_timeout": 0.5,
+    "max_body": 20000,
+}
+
+
+@pytest.fixture(scope="package")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    bed = Bed(tmp_path_factory.mktemp("gateway"), **QUICK)
+    yield bed
+    bed.close()
+
+
+@pytest.fixture
+def make_bed(tmp_path: Path) -> Iterator[Callable[..., Bed]]:
+    """A gateway of the test's own; arguments are lines of gateway.toml."""
+    beds: list[Bed] = []
+
+    def make(**config: object) -> Bed:
+        beds.append(Bed(tmp_path, **{**QUICK, **config}))
+        return beds[-1]
+
+    yield make
+    for bed in beds:
+        bed.close()
