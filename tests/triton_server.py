@@ -1,7 +1,7 @@
-"""A real Triton for tests: `with TritonServer(folder=tmp_path) as server:` starts one from a release of this checkout.
+"""A real Triton for tests: `with TritonServer(folder=tmp_path) as server:` serves this checkout's model.
 
-The runtime and the engine's Python are built once, in $DSOPS_TEST_CACHE (default build/test-cache). Where the wheel
-cannot be had, a test is skipped with the reason.
+The runtime and the engine's Python are built once, in $DSOPS_TEST_CACHE (default build/test-cache). Where the
+wheel cannot be had, a test is skipped with the reason.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ READY_TIMEOUT_S = 60.0
 
 
 class TritonServer:
-    """One Triton with the openvino engine on free ports of the loopback. `limits` replace those of config.pbtxt."""
+    """One Triton with the openvino engine on free loopback ports. `limits` replace those of config.pbtxt."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class TritonServer:
             "DSOPS_MODELS": str(models),
             "DSOPS_TRITON_PORT": str(self.http_port),
             "DSOPS_TRITON_EXIT_TIMEOUT": "5",
+            "CACHE_DIRECTORY": str(self._folder / "cache"),
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -108,7 +109,7 @@ class TritonServer:
         return found
 
     def read_metrics(self) -> dict[str, float]:
-        """The dsops_engine_* metrics by name without that prefix, and Triton's failures by reason."""
+        """The dsops_engine_* metrics by name without that prefix."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         values = {}
@@ -116,8 +117,6 @@ class TritonServer:
             name, _, rest = line.partition("{")
             if name.startswith("dsops_engine_"):
                 values[name.removeprefix("dsops_engine_")] = float(rest.split()[-1])
-            elif name == "nv_inference_request_failure":
-                values[rest.split('reason="')[1].split('"')[0]] = float(rest.split()[-1])
         return values
 
     def wait_for_metric(self, name: str, value: float, *, timeout_s: float = 10) -> None:
@@ -128,7 +127,7 @@ class TritonServer:
             time.sleep(0.05)
 
     def read_settled_metrics(self) -> dict[str, float]:
-        """The metrics once the engine idles and all that it did is shown (it publishes four times a second)."""
+        """The metrics once the engine idles and has shown all that it did (four times a second)."""
         self.wait_for_metric("running", 0)
         time.sleep(0.6)
         return self.read_metrics()
@@ -156,7 +155,7 @@ class TritonServer:
 def write_models(
     target: Path, *, checkpoint: Path, limits: dict[str, int], model_files: dict[str, str]
 ) -> Path:
-    """A Triton model repository as the release builder makes it. `model_files` adds or replaces files beside model.py."""
+    """A Triton model repository as a release has it. `model_files` adds or replaces files beside model.py."""
     if not (checkpoint / "openvino_model.xml").exists():
         pytest.skip(f"no checkpoint in {checkpoint}")
     ignore = shutil.ignore_patterns("__pycache__")

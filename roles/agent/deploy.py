@@ -6,7 +6,6 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from roles.agent.defaults import Agent
-from roles.gateway.defaults import Gateway
 from roles.ops.accounts import account
 from roles.ops.files import Owner, config_file, render
 from roles.ops.site import settings
@@ -36,8 +35,7 @@ def agent() -> None:
     groups = ("dsops-gateway",) if role == "gpu" else ()
     account(name="agent: account", user="dsops-agent", home="/nonexistent", groups=groups)
     values = {"node": host.name, "role": role, "units": ROLES.get(role, ()), "said": said}
-    gateway = settings(Gateway) if role == "gpu" else None
-    config = render(HERE / "templates/agent.toml.j2", gateway=gateway, **values)
+    config = render(HERE / "templates/agent.toml.j2", **values)
     check = "/opt/dsops/venv/bin/python -m dsops.node.agent --check --config {}"
     config_file(name="agent: configuration", path=CONFIG, content=config, check=check)
     service = render(HERE / "templates/dsops-agent.service.j2", gpu=role == "gpu")

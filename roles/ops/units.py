@@ -51,17 +51,16 @@ def unit(unit_name: str, *, inputs: Sequence[str] = (), reload: bool = False, se
     """
     found = host.get_fact(UnitFact, unit=unit_name, inputs=list(inputs))
     quoted = shlex.quote(unit_name)
-    if found.needs_reload or not found.enabled:
-        yield "systemctl daemon-reload"
     if not found.enabled:
-        yield f"systemctl enable --quiet {quoted}"
+        yield f"systemctl daemon-reload && systemctl enable --quiet {quoted}"
     if found.active and not found.stale and not found.needs_reload:
         return
     verb = "start" if not found.active else ("reload" if reload and not found.needs_reload else "restart")
     # A start that dies at once is a success to systemctl; say what the journal says instead.
     yield (
-        f"systemctl reset-failed {quoted} 2>/dev/null; timeout {seconds} systemctl {verb} {quoted} && sleep 0.3 && systemctl is-active --quiet {quoted}"
+        f"systemctl daemon-reload; systemctl reset-failed {quoted} 2>/dev/null; timeout {seconds} systemctl {verb} {quoted} && sleep 0.3 && systemctl is-active --quiet {quoted}"
         f" || {{ journalctl -u {quoted} -n 15 --no-pager >&2; exit 1; }}"
     )
     if verb == "reload":  # so that the next comparison by time finds it fresh
-        yield f"touch -d '-1 minute' {shlex.join(inputs)}"
+        since = f"$(systemctl show --timestamp=us+utc -p ActiveEnterTimestamp --value {quoted})"
+        yield f'touch -h -d "{since}" {shlex.join(inputs)}'

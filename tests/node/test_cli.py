@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-
 from dsops.core.errors import DsopsError
 from dsops.node.cli import Door, check_unit, node, parse_asked
 from dsops.node.run import Done
+
 from tests.core.test_status import make_status
 from tests.node.sources.server import Canned, serve
 
 
 @dataclass
 class Gateway:
-    """A gateway's control socket: status 200 for everything but `refuse`; in_flight counts down at each look."""
+    """A gateway's control socket; 503 with `refuse` as body; in_flight counts down at each look."""
 
     socket: Path
     in_flight: int = 0
@@ -58,7 +58,9 @@ def run_gateway(gateway: Gateway) -> Iterator[Gateway]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    asyncio.run_coroutine_threadsafe(asyncio.start_unix_server(gateway.answer, gateway.socket), loop).result(5)
+    asyncio.run_coroutine_threadsafe(asyncio.start_unix_server(gateway.answer, gateway.socket), loop).result(
+        5
+    )
     try:
         yield gateway
     finally:
@@ -72,7 +74,7 @@ class Bench:
 
     socket: Path
     agent: str = "127.0.0.1:1"
-    done: Done = Done(0, "line\n", "")
+    done: Done = field(default_factory=lambda: Done(0, "line\n", ""))
     said: list[str] = field(default_factory=list)
     ran: list[Sequence[str]] = field(default_factory=list)
     now: float = 0.0
@@ -86,7 +88,12 @@ class Bench:
 
     def call(self, *words: str, env: dict[str, str] | None = None) -> Result:
         door = Door(
-            self.socket, self.agent, run=self.run, sleep=self.sleep, clock=lambda: self.now, audit=self.said.append
+            self.socket,
+            self.agent,
+            run=self.run,
+            sleep=self.sleep,
+            clock=lambda: self.now,
+            audit=self.said.append,
         )
         return CliRunner().invoke(node, list(words), obj=door, env=env, catch_exceptions=True)
 

@@ -34,7 +34,7 @@ def power_off(lab: Lab, one: Server, *, patience: float = 90) -> str:
         if time.monotonic() > until:
             raise DsopsError("does not power off", where=one.name, mend=f"`dsops lab fault {one.name} kill`")
         time.sleep(0.1)
-    cgroups.remove_groups(lab, one)
+    server.stop(lab, one)  # what it leaves
     return "off"
 
 

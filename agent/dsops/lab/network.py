@@ -4,7 +4,7 @@ import json
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from dsops.lab.place import Lab
+from dsops.lab.place import Lab, Server
 from dsops.lab.run import run, succeeds
 
 
@@ -89,6 +89,13 @@ def remove_network(lab: Lab) -> int:
     for link in links:
         run(["ip", "link", "delete", link], check=False)
     return len(links) + succeeds(["nft", "delete", "table", "inet", table(lab)])
+
+
+def remove_port(lab: Lab, server: Server) -> None:
+    """Take away a dead server's link at once; the kernel would do it later, in the way of its next start."""
+    port = f"vb-{lab.machine(server)}"  # systemd-nspawn's name for it
+    if Path("/sys/class/net", port).exists():
+        run(["ip", "link", "delete", port], check=False)
 
 
 def find_network(lab: Lab) -> list[str]:

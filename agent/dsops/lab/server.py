@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.lab import cgroups, gpus, keys
+from dsops.lab import cgroups, gpus, keys, network
 from dsops.lab.launch import launch
 from dsops.lab.mounts import is_mounted, remove_tree, unmount_below
 from dsops.lab.place import Home, Lab, Server
@@ -139,6 +139,7 @@ def _has_leader(lab: Lab, server: Server, *, patience: float = 5) -> bool:
 def stop(lab: Lab, server: Server) -> int:
     """kill -9 all that runs of a server, and what it leaves; how many processes that were."""
     ended = end_parts(lab, server.name, thaw=lambda: cgroups.thaw(lab, server))
+    network.remove_port(lab, server)
     cgroups.remove_groups(lab, server)
     return ended
 

@@ -2,12 +2,14 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import paramiko
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 Reply = tuple[int, str, str]
 
@@ -34,16 +36,18 @@ class _Session(paramiko.ServerInterface):
     def check_auth_publickey(self, username: str, key: Any) -> int:
         self.user = username
         good = key.asbytes() == self.sshd.allowed.asbytes()
-        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED  # type: ignore[attr-defined]
+        return AUTH_SUCCESSFUL if good else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined]
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: Any, command: bytes) -> bool:
         threading.Thread(target=self._reply, args=(channel, command.decode()), daemon=True).start()
         return True
 
     def _reply(self, channel: Any, command: str) -> None:
+        # paramiko tells the client that the command runs after this request's method has returned.
+        time.sleep(0.05)
         self.sshd.asked.append((self.user, command))
         code, out, err = self.sshd.answer(command)
         channel.sendall(out.encode())

@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-
 from dsops.control.fleet.inventory import CONTROL_KEYS, find_inventory, get_fleet
 from dsops.core.errors import DsopsError
 
@@ -25,7 +24,10 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "deploy/site.py").touch()
     (tmp_path / "inventory/group_data").mkdir(parents=True)
     write(tmp_path / "inventory/lab.py", LAB)
-    write(tmp_path / "inventory/group_data/all.py", 'import os\nwhere = "all"\nzone = "all"\ndsops_ca_file = "pki/ca.pem"')
+    write(
+        tmp_path / "inventory/group_data/all.py",
+        'import os\nwhere = "all"\nzone = "all"\ndsops_ca_file = "pki/ca.pem"',
+    )
     write(tmp_path / "inventory/group_data/gpu.py", 'rack = 2\nzone = "gpu"')
     write(tmp_path / "inventory/group_data/lab.py", 'kind = "lab"')
     return tmp_path
@@ -40,7 +42,13 @@ def test_host_wins_over_group_and_group_over_all(site: Path) -> None:
     fleet = get_fleet(site / "inventory/lab.py")
     assert fleet.names == ["lb1", "gpu1", "gpu2", "mon1"]
     one, two, lb = (fleet.get_server(n) for n in ("gpu1", "gpu2", "lb1"))
-    assert one.data == {"where": "group", "rack": 2, "zone": "gpu", "dsops_ca_file": "pki/ca.pem", "kind": "lab"}
+    assert one.data == {
+        "where": "group",
+        "rack": 2,
+        "zone": "gpu",
+        "dsops_ca_file": "pki/ca.pem",
+        "kind": "lab",
+    }
     assert (two.data["where"], two.data["gpus"], lb.data["zone"]) == ("host", 4, "all")
     assert (lb.address, one.address, one.role, one.groups) == ("10.99.0.10", "gpu1", "gpu", ("gpu",))
     assert [s.name for s in fleet.find_role("gpu")] == ["gpu1", "gpu2"]
@@ -66,7 +74,9 @@ print(json.dumps(seen))
 
 def test_reading_it_does_not_import_pyinfra(site: Path) -> None:
     code = "import sys, pathlib; from dsops.control.fleet.inventory import get_fleet; "
-    code += f"get_fleet(pathlib.Path({str(site / 'inventory/lab.py')!r})); assert 'pyinfra' not in sys.modules"
+    code += (
+        f"get_fleet(pathlib.Path({str(site / 'inventory/lab.py')!r})); assert 'pyinfra' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

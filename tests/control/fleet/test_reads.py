@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from dsops.control.fleet.http import read_status
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import Outcome, ask_all
 from dsops.control.fleet.view import read_fleet, summarize
 from dsops.core.errors import DsopsError
+
 from tests.core.test_status import make_status
 from tests.node.sources.server import Canned, serve
 
 
 def make_server(name: str, port: int = 9410, **data: Any) -> Server:
-    return Server(name, ("gpu",), {"ssh_hostname": "127.0.0.1", "dsops_agent_port": port, **data}, f"f:1: {name}")
+    return Server(
+        name, ("gpu",), {"ssh_hostname": "127.0.0.1", "dsops_agent_port": port, **data}, f"f:1: {name}"
+    )
 
 
 def good() -> Canned:
@@ -68,7 +70,10 @@ def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
     canned = [serve(c) for c in (good(), strange, old, Canned(), silent)]
     ports = [c.__enter__().port for c in canned]
     names = ("good", "strange", "old", "other", "silent")
-    servers = (make_server("refused", refused), *(make_server(n, p) for n, p in zip(names, ports, strict=True)))
+    servers = (
+        make_server("refused", refused),
+        *(make_server(n, p) for n, p in zip(names, ports, strict=True)),
+    )
     fleet = Fleet(Path("/x/inventory/lab.py"), Path("/x"), servers, {})
     start = time.perf_counter()
     seen: list[Outcome[Any]] = read_fleet(fleet, timeout=0.4)
@@ -101,5 +106,5 @@ def test_a_peer_that_speaks_no_http_is_said() -> None:
             peer.close()
 
         threading.Thread(target=babble, daemon=True).start()
-        with pytest.raises(DsopsError, match="no proper HTTP answer|reset"):
+        with pytest.raises(DsopsError, match=r"no proper HTTP answer|reset"):
             read_status(make_server("x", listener.getsockname()[1]), timeout=1)

@@ -7,11 +7,11 @@ from typing import Any
 
 import paramiko
 import pytest
-
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import ask_all
 from dsops.control.fleet.ssh import run_node
 from dsops.core.errors import DsopsError
+
 from tests.control.fleet.sshd import Sshd, run_sshd
 
 

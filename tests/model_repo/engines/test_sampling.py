@@ -57,7 +57,7 @@ def test_no_max_tokens_means_as_many_as_the_limits_allow() -> None:
     ],
 )
 def test_a_bad_value_is_refused_by_name(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidRequest, match="^invalid_request: ") as caught:
+    with pytest.raises(InvalidRequest, match=r"^invalid_request: ") as caught:
         parse(**values)
     assert message in str(caught.value)
 

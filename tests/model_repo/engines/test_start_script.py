@@ -17,7 +17,8 @@ def lay_out(root: Path, *, python: str = "3.11") -> dict[str, str]:
         "triton/bin/tritonserver": SERVER,
         "triton/backends/python/libtriton_python.so": "",
         "triton/backends/python/triton_python_backend_utils.py": "",
-        "triton/backends/python/stubs/3.12/triton_python_backend_stub": "",
+        "triton/backends/python/triton_python_backend_stub": "for 3.11",
+        "triton/backends/python/stubs/3.12/triton_python_backend_stub": "for 3.12",
         "venv/bin/python": f"#!/bin/sh\nprintf '%s\\n' {python} /py/lib '/py/site packages'\n",
     }
     for name, text in files.items():
@@ -29,7 +30,7 @@ def lay_out(root: Path, *, python: str = "3.11") -> dict[str, str]:
         "DSOPS_TRITON": str(root / "triton"),
         "DSOPS_ENGINE_VENV": str(root / "venv"),
         "DSOPS_MODELS": str(root / "models"),
-        "RUNTIME_DIRECTORY": str(root / "run"),
+        "CACHE_DIRECTORY": str(root / "cache"),
     }
 
 
@@ -79,16 +80,17 @@ def test_the_stub_finds_the_engines_python(tmp_path: Path) -> None:
     words = read_words(lay_out(tmp_path), "a")
     assert f"LD_LIBRARY_PATH={tmp_path}/triton/lib:/py/lib" in words
     assert "PYTHONPATH=/py/site packages" in words
-    assert f"--backend-directory={tmp_path}/triton/backends" in words
 
 
-def test_another_python_gets_its_own_stub(tmp_path: Path) -> None:
-    words = read_words(lay_out(tmp_path, python="3.12"), "a")
-    folder = tmp_path / "run/backends"
-    assert f"--backend-directory={folder}" in words
-    stub = (folder / "python/triton_python_backend_stub").readlink()
-    assert stub == tmp_path / "triton/backends/python/stubs/3.12/triton_python_backend_stub"
-    assert (folder / "python/libtriton_python.so").exists()
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_triton_gets_a_stub_of_its_own_that_fits_the_engines_python(tmp_path: Path, python: str) -> None:
+    env = lay_out(tmp_path, python=python)
+    for _ in range(2):  # the second start finds the folder of the first
+        assert f"--backend-directory={tmp_path}/cache/backends" in read_words(env, "a")
+    folder = tmp_path / "cache/backends/python"
+    assert (folder / "triton_python_backend_stub").read_text() == f"for {python}"
+    assert (folder / "libtriton_python.so").exists()
+    assert (folder / "triton_python_backend_utils.py").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc import InferInput
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc import InferInput  # type: ignore[import-untyped]
+from tritonclient.grpc.aio import InferenceServerClient  # type: ignore[import-untyped]
 
 FLAGS = ("return_finish_reason", "return_num_input_tokens", "return_num_output_tokens")
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
-
 from dsops.core.errors import DsopsError
 from dsops.core.status import Condition, NodeStatus, Phase
 from dsops.node.agent.app import build_app
@@ -25,6 +23,8 @@ from dsops.node.run import Done
 from dsops.node.sources.gpu_child import GpuChild
 from dsops.node.sources.gpus import Sweep
 from dsops.node.sources.slots import Ports
+from starlette.testclient import TestClient
+
 from tests.node.sources.server import Canned, serve
 
 ONE_GPU = """
@@ -45,10 +45,15 @@ def make_loop(tmp_path: Path, port: int, **changes: Any) -> Loop:
     for folder in ("slots", "lanes"):
         (tmp_path / folder).mkdir(exist_ok=True)
     if not (tmp_path / "slots/a").is_symlink():
-        os.symlink("../releases/r1", tmp_path / "slots/a")
-        os.symlink("../slots/a", tmp_path / "lanes/l50")
+        (tmp_path / "slots/a").symlink_to("../releases/r1")
+        (tmp_path / "lanes/l50").symlink_to("../slots/a")
     config = AgentConfig(
-        "gpu1", "gpu", state=str(tmp_path), slots=(Ports("a", port, port),), tick_seconds=0.01, answer_seconds=0.2
+        "gpu1",
+        "gpu",
+        state=str(tmp_path),
+        slots=(Ports("a", port, port),),
+        tick_seconds=0.01,
+        answer_seconds=0.2,
     )
     gpus = GpuChild([sys.executable, "-c", ONE_GPU])
     return Loop(config, **{"run": show, "gpus": gpus, **changes})
@@ -56,7 +61,9 @@ def make_loop(tmp_path: Path, port: int, **changes: Any) -> Loop:
 
 def triton(**changes: tuple[int, bytes]) -> Canned:
     page = (200, b"dsops_engine_generated_tokens_total 5\n")
-    return Canned({"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), "/metrics": page, **changes})
+    return Canned(
+        {"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), "/metrics": page, **changes}
+    )
 
 
 def test_a_tick_reads_judges_and_shows(tmp_path: Path) -> None:
@@ -89,7 +96,7 @@ def test_a_gpu_that_went_leaves_no_series(tmp_path: Path) -> None:
         loop = make_loop(tmp_path, canned.port)
         asyncio.run(tick_and_sweep(loop, sweeps=2))
         page = TestClient(build_app(loop)).get("/metrics").text
-    assert 'dsops_gpu_temperature_celsius{' not in page
+    assert "dsops_gpu_temperature_celsius{" not in page
     assert 'dsops_gpu_sweep{result="ok"} 1.0' in page
 
 
@@ -97,7 +104,10 @@ def test_the_relay_says_which_slots_there_are_and_that_one_is_down(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     client = TestClient(build_app(make_loop(tmp_path, port)))
-    assert (client.get("/metrics/slots/c").status_code, client.get("/metrics/slots/a").status_code) == (404, 502)
+    assert (client.get("/metrics/slots/c").status_code, client.get("/metrics/slots/a").status_code) == (
+        404,
+        502,
+    )
     assert client.get("/metrics/slots/c").json() == {"reason": "no slot 'c'; known: a"}
     assert client.get("/metrics/slots/a").json() == {"reason": "slot a: connection refused"}
 
@@ -162,7 +172,10 @@ def test_a_tick_that_raises_makes_the_node_blind_and_does_not_feed_the_watchdog(
 
 def test_no_sweep_runs_where_no_gpu_is_promised() -> None:
     loop = Loop(AgentConfig("lb1", "lb", gpus=GpuConfig(expected=0)), gpus=GpuChild(["/nonexistent"]))
-    assert (loop.gpus.sweep, loop.gpus.reason) == (Sweep.ABSENT, "this server has no GPUs, says its configuration")
+    assert (loop.gpus.sweep, loop.gpus.reason) == (
+        Sweep.ABSENT,
+        "this server has no GPUs, says its configuration",
+    )
 
 
 CONFIG = """

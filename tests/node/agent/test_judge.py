@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from dsops.core.status import Condition, NodeStatus, Phase, ReleaseState
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig
 from dsops.node.agent.judge import judge
@@ -33,14 +32,19 @@ def serving(**changes: Any) -> Snapshot:
         at=1000.0,
         ticks=10.0,
         host=Host("boot", 5.0),
-        units={"triton@a.service": unit("triton@a.service"), "triton@b.service": unit("triton@b.service", "inactive")},
+        units={
+            "triton@a.service": unit("triton@a.service"),
+            "triton@b.service": unit("triton@b.service", "inactive"),
+        },
         slots={
             "a": SlotAnswers(Answer(200), Answer(200), Answer(200, page)),
             "b": SlotAnswers(REFUSED, REFUSED, REFUSED),
         },
         slot_releases={"a": "r1", "b": ""},
         stable_slot="a",
-        gateway=Answer(200, b'{"drained": null, "in_flight": 2, "tokens_per_second": 7.0, "p99_seconds": 0.5}'),
+        gateway=Answer(
+            200, b'{"drained": null, "in_flight": 2, "tokens_per_second": 7.0, "p99_seconds": 0.5}'
+        ),
         gpus=Reading(Sweep.ABSENT, reason="no NVIDIA driver"),
     )
     return replace(snapshot, **changes)
@@ -133,7 +137,9 @@ def test_a_server_without_slots_shows_its_units(nginx: str, phase: Phase, condit
 
 
 def test_a_server_with_nothing_to_watch_says_that_nothing_is_known() -> None:
-    status = see(replace(LB, units=()), serving(units={}, slots={}, slot_releases={}, stable_slot="", gateway=None))
+    status = see(
+        replace(LB, units=()), serving(units={}, slots={}, slot_releases={}, stable_slot="", gateway=None)
+    )
     assert (status.phase, status.phase_reason) == (Phase.UNKNOWN, "no unit is configured to be watched")
 
 

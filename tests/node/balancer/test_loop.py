@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -14,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
-
 from dsops.core.errors import DsopsError
 from dsops.node.balancer.app import build_app
 from dsops.node.balancer.config import BalancerConfig, NodeConfig, check_config, get_config
 from dsops.node.balancer.links import Links
 from dsops.node.balancer.loop import Loop
 from dsops.node.balancer.state import Look, Observation
+from starlette.testclient import TestClient
+
 from tests.node.sources.server import Canned, serve
 
 DRAINED = b'{"status": "unavailable", "phase": "drained", "reason": "drained by ann: fan"}'
@@ -65,7 +64,7 @@ def test_a_link_is_switched_by_rename_and_read_back(run_dir: Path) -> None:
 
 
 def test_what_is_left_by_a_kill_is_swept_and_a_stale_socket_is_replaced(run_dir: Path) -> None:
-    os.symlink("../inner/gpu1.sock", run_dir / "nodes/.gpu1.sock.new")
+    (run_dir / "nodes/.gpu1.sock.new").symlink_to("../inner/gpu1.sock")
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(run_dir / "nodes/gpu1.sock"))
     links = Links(run_dir)
@@ -182,7 +181,9 @@ def test_the_daemon_takes_a_killed_gateway_out_within_two_seconds(run_dir: Path)
     with serve(Canned({"/healthz": (200, b"{}")})) as one, serve(Canned({"/healthz": (200, b"{}")})) as two:
         text = f'listen = "127.0.0.1:{port}"\nrun_dir = "{run_dir}"\n'
         for name, canned in (("gpu1", one), ("gpu2", two)):
-            text += f'[[nodes]]\nname = "{name}"\naddress = "127.0.0.1"\nport = {canned.port}\nadmin_port = 0\n'
+            text += (
+                f'[[nodes]]\nname = "{name}"\naddress = "127.0.0.1"\nport = {canned.port}\nadmin_port = 0\n'
+            )
         (run_dir / "balancer.toml").write_text(text)
         assert len(get_config(run_dir / "balancer.toml").nodes) == 2
         argv = [sys.executable, "-m", "dsops.node.balancer", "--config", str(run_dir / "balancer.toml")]

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from dsops.node.balancer.state import (
     TOGETHER_SECONDS,
     Effect,
@@ -19,6 +16,8 @@ from dsops.node.balancer.state import (
     step,
 )
 from dsops.node.sources.http import Answer, Failure
+from hypothesis import given
+from hypothesis import strategies as st
 
 NAMES = ("gpu1", "gpu2", "gpu3")
 
@@ -55,24 +54,30 @@ def test_one_bad_answer_takes_a_node_out(look: Look) -> None:
 def test_two_good_answers_in_a_row_bring_it_back() -> None:
     good, bad = Look.GOOD, Look.REFUSED
     state, effects = play(begin("gpu1"), (1, "gpu2", good), (2, "gpu2", bad), (3, "gpu2", good))
-    assert (state.members, effects) == ({"gpu1"}, [])
+    assert state.members == {"gpu1"}
+    assert not effects
     state, effects = play(state, (4, "gpu2", good))
-    assert (state.members, lines(effects)) == ({"gpu1", "gpu2"}, ["gpu2 in"])
+    assert state.members == {"gpu1", "gpu2"}
+    assert lines(effects) == ["gpu2 in"]
 
 
 def test_a_start_changes_nothing() -> None:
     assert begin("gpu1", "gpu3").members == {"gpu1", "gpu3"}
     state, effects = play(begin("gpu1"), (1, "gpu1", Look.GOOD), (1, "gpu2", Look.TIMEOUT))
-    assert (state.members, effects) == ({"gpu1"}, [])
+    assert state.members == {"gpu1"}
+    assert not effects
 
 
 def test_when_all_die_together_the_last_set_stays_and_says_so() -> None:
-    state, effects = play(begin(*NAMES), *((1.0 + n / 10, name, Look.TIMEOUT) for n, name in enumerate(NAMES)))
+    state, effects = play(
+        begin(*NAMES), *((1.0 + n / 10, name, Look.TIMEOUT) for n, name in enumerate(NAMES))
+    )
     assert state.members == set(NAMES)
     assert state.is_kept
     assert lines(effects)[-1] == "every node looks dead: kept gpu1, gpu2, gpu3 in"
     state, effects = play(state, (3, "gpu1", Look.REFUSED), (3, "gpu2", Look.GOOD))
-    assert (state.members, effects) == (set(NAMES), [])
+    assert state.members == set(NAMES)
+    assert not effects
     state, effects = play(state, (3.5, "gpu2", Look.GOOD))
     assert state.members == {"gpu2"}
     assert links(effects) == [("gpu1", False), ("gpu3", False)]
@@ -94,7 +99,8 @@ def test_a_drained_node_is_not_put_back_by_the_end_of_the_others() -> None:
 
 def test_the_last_one_stays_when_it_is_drained() -> None:
     state, effects = play(begin("gpu1"), (1.0, "gpu1", Look.DRAINED))
-    assert (state.members, links(effects)) == ({"gpu1"}, [])
+    assert state.members == {"gpu1"}
+    assert not links(effects)
     assert lines(effects) == ["every node looks dead: kept gpu1 in"]
 
 
@@ -150,7 +156,9 @@ def test_invariants_hold_for_every_history(members: set[str], history: list[tupl
 
 
 @given(history=histories)
-def test_a_node_that_answers_well_twice_is_in_whatever_happened(history: list[tuple[float, str, Look]]) -> None:
+def test_a_node_that_answers_well_twice_is_in_whatever_happened(
+    history: list[tuple[float, str, Look]],
+) -> None:
     state, at = begin(*NAMES), 0.0
     for wait, node, look in history:
         at += wait

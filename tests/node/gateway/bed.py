@@ -120,13 +120,14 @@ class Loop:
 class Bed:
     """Everything that a test needs; `a` and `b` are the slots' Tritons."""
 
-    def __init__(self, root: Path, **config: object) -> None:
+    def __init__(self, root: Path, *, ports: Mapping[str, int] | None = None, **config: object) -> None:
+        """ports: gRPC ports of other Tritons that take a slot."""
         self.place = Place(root)
         self.loop = Loop()
         self.a, self.b = FakeTriton(name="a"), FakeTriton(name="b")
         self.servers = {name: self.loop.run(start(fake)) for name, fake in (("a", self.a), ("b", self.b))}
-        ports = {name: port for name, (_, port) in self.servers.items()}
-        self.config = load_config(self.place.write_config(ports, **config))
+        slots = {name: port for name, (_, port) in self.servers.items()} | dict(ports or {})
+        self.config = load_config(self.place.write_config(slots, **config))
         self.gateway = self.loop.run(_start(self.config))
         self.url = f"http://127.0.0.1:{self.place.port}"
         self.admin = f"http://127.0.0.1:{self.place.admin_port}"

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.node.gateway.bed import Bed
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "first_token_timeout": 0.6,
     "token_timeout": 0.5,
     "deadline": 3,
@@ -30,7 +31,7 @@ def make_bed(tmp_path: Path) -> Iterator[Callable[..., Bed]]:
     """A gateway of the test's own; arguments are lines of gateway.toml."""
     beds: list[Bed] = []
 
-    def make(**config: object) -> Bed:
+    def make(**config: Any) -> Bed:
         beds.append(Bed(tmp_path, **{**QUICK, **config}))
         return beds[-1]
 

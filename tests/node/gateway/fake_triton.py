@@ -106,6 +106,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         elif command == "echo":
             text = "</think>" + json.dumps(asked["sampling"], sort_keys=True)
             yield {"text": text, "tokens": 1, "finish": "stop", "final": True}
+        elif command == "cancelled":
+            yield {"text": "so", "finish": "cancelled", "final": True}
         elif command == "die":
             os._exit(9)
         elif command == "flood":

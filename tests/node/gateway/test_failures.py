@@ -43,6 +43,10 @@ def test_an_error_after_the_first_token_is_the_streams_last_event(shared: Bed) -
     assert got[-2]["choices"][0]["delta"] == {"content": "so far"}
 
 
+def test_an_engine_that_cancels_by_itself_is_503(shared: Bed) -> None:
+    assert shared.chat("{cancelled}", stream=True).json()["error"]["code"] == "engine_stopped"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_stalls_is_504(shared: Bed, stream: bool) -> None:
     before = shared.a.cancelled

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Canned:
-    """Path to (status, body); a body may be a function. delay in seconds; asked collects (method, path, body)."""
+    """Path to (status, body or function). delay in seconds; asked collects (method, path, body)."""
 
     answers: dict[str, tuple[int, bytes | Callable[[], bytes]]] = field(default_factory=dict)
     delay: float = 0.0

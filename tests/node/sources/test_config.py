@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from dsops.core.errors import DsopsError
 from dsops.node.sources.config import parse_config, parse_listen, read_config
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-
 from dsops.core.status import Condition, Verdict
 from dsops.node.sources.gpu_child import RETRY_STUCK_SECONDS, GpuChild
 from dsops.node.sources.gpus import Lost, Reading, Sweep, judge_gpus, parse_reading, read_gpus
@@ -28,7 +27,7 @@ class Pair:
 
 @dataclass
 class FakeNvml:
-    """As much of pynvml as the sweep uses. errors: function name to NVML code; lost: indices that do not answer."""
+    """As much of pynvml as the sweep uses. errors: function to NVML code; lost: silent indices."""
 
     count: int = 2
     errors: dict[str, int] = field(default_factory=dict)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-
 from dsops.node.sources.http import Answer, Failure, Target, fetch, find_reason, get, parse_response
+
 from tests.node.sources.server import Canned, serve
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -1,12 +1,10 @@
 """A slot's phase, from its unit and what its ports answer."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
 import pytest
-
 from dsops.core.status import Phase
 from dsops.node.sources.host import parse_uptime, read_host
 from dsops.node.sources.http import Answer, Failure
@@ -20,6 +18,7 @@ from dsops.node.sources.slots import (
     read_slot_release,
 )
 from dsops.node.sources.units import Unit
+
 from tests.node.sources.server import Canned, serve
 
 REFUSED = Answer(0, failure=Failure.REFUSED, reason="connection refused")
@@ -49,7 +48,9 @@ def unit(active: str) -> Unit:
         ("deactivating", OK, OK, Phase.STOPPED),
     ],
 )
-def test_the_phase_follows_from_unit_and_ports(active: str, live: Answer, ready: Answer, phase: Phase) -> None:
+def test_the_phase_follows_from_unit_and_ports(
+    active: str, live: Answer, ready: Answer, phase: Phase
+) -> None:
     found, reason = judge_phase(unit(active), live, ready)
     assert found is phase
     assert bool(reason) == (phase is not Phase.SERVING)
@@ -79,8 +80,8 @@ def test_a_slot_is_read_from_its_three_addresses_at_once() -> None:
 def test_links_name_the_release_and_the_stable_slot(tmp_path: Path) -> None:
     for folder in ("slots", "lanes"):
         (tmp_path / folder).mkdir()
-    os.symlink("../releases/r0123456789ab", tmp_path / "slots/a")
-    os.symlink("../slots/a", tmp_path / "lanes/l50")
+    (tmp_path / "slots/a").symlink_to("../releases/r0123456789ab")
+    (tmp_path / "lanes/l50").symlink_to("../slots/a")
     (tmp_path / "slots/b").mkdir()
     assert read_slot_release(tmp_path, "a") == "r0123456789ab"
     assert read_lane_slot(tmp_path, "l50") == "a"

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-
 from dsops.core.errors import DsopsError
 from dsops.node.run import Done, get_output, run
 from dsops.node.sources.units import parse_units, read_units
@@ -73,7 +72,7 @@ def test_a_hung_systemctl_makes_all_unknown() -> None:
 
 
 def test_a_program_that_does_not_end_is_said_with_its_command() -> None:
-    with pytest.raises(DsopsError, match="no end after 0.1 s: sleep 5"):
+    with pytest.raises(DsopsError, match=r"no end after 0\.1 s: sleep 5"):
         run(["sleep", "5"], timeout=0.1)
 
 

@@ -46,12 +46,12 @@ def get_model(endpoint: chat.Endpoint, *, timeout: float) -> str:
 
 def echo_pieces(pieces: Iterable[chat.Piece]) -> None:
     """As they come. Reasoning is dimmed and ends with an empty line: told apart without colour too."""
-    last = chat.Piece()
+    is_reasoning = False
     for piece in pieces:
         if piece.reasoning:
             click.secho(piece.reasoning, dim=True, nl=False)
+            is_reasoning = True
         if piece.content:
-            content = piece.content.lstrip("\n") if last.reasoning else piece.content
-            click.echo(("\n\n" if last.reasoning else "") + content, nl=False)
-        last = piece
+            click.echo("\n\n" + piece.content.lstrip("\n") if is_reasoning else piece.content, nl=False)
+            is_reasoning = False
     click.echo()

@@ -94,5 +94,5 @@ def main_of(daemon: Callable[[], None]) -> None:
 
 
 def get_notify_address() -> str | None:
-    """systemd's socket, taken out of the environment: what we start must not speak for us (systemctl does)."""
+    """systemd's socket, taken from the environment: what we start must not speak for us (systemctl does)."""
     return os.environ.pop("NOTIFY_SOCKET", None)

@@ -30,10 +30,8 @@ async def serve(config: Config, *, notify_door: str | None) -> None:
     gateway = Gateway(config)
     await gateway.start()
     sd_notify("READY=1", door=notify_door)
-    tidying = asyncio.create_task(gateway.tidy())
     await stop.wait()
     sd_notify("STOPPING=1", door=notify_door)
-    tidying.cancel()
     await gateway.stop()
 
 
@@ -42,6 +40,7 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._tidying: asyncio.Task[None] | None = None
         self._slots = {
             name: Slot(name, str(address), stream_idle=config.stream_idle)
             for name, address in config.slots.items()
@@ -84,12 +83,13 @@ class Gateway:
         await self._control.open(bind_unix(self._config.control_socket))
         await self._admin.open(bind_tcp(self._config.admin_listen, key="admin_listen"))
         await self._door.start(self._traffic)
+        self._tidying = asyncio.create_task(self._tidy())
         drained = self._door.drained
         _log.info(
             "traffic door %s", f"closed: {drained.reason}" if drained else f"open on {self._config.listen}"
         )
 
-    async def tidy(self) -> None:
+    async def _tidy(self) -> None:
         """Closes streams that lie unused, for as long as the gateway runs."""
         while True:
             await asyncio.sleep(0.25)
@@ -98,6 +98,8 @@ class Gateway:
 
     async def stop(self) -> None:
         left = await self._door.stop(grace=self._config.shutdown_grace)
+        if self._tidying is not None:
+            self._tidying.cancel()
         if left:
             _log.warning("%d answers did not end within %g s", left, self._config.shutdown_grace)
         for listener in (self._admin, self._control):

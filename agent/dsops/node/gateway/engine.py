@@ -68,6 +68,10 @@ class Engine:
                 job = self._make_job(exchange, ask, target, began=began)
                 try:
                     await (self._stream(job) if ask.stream else self._whole(job))
+                except ApiError as error:
+                    if error.code == "overloaded":
+                        error.retry_after = self._estimate_wait()
+                    raise
                 finally:
                     job.generation.abandon()
                     self._count(job)
@@ -78,11 +82,15 @@ class Engine:
     def _admit(self) -> None:
         if self.in_flight >= self._config.max_in_flight:
             self._metrics.rejected.labels("concurrency").inc()
-            half = self._window.find_quantile(0.5, now=time.monotonic()) or 1.0
             message = f"{self.in_flight} requests are under way on this server, the most it takes"
-            raise retry_later(429, message, code="concurrency_limit", after=min(60, math.ceil(half)))
+            raise retry_later(429, message, code="concurrency_limit", after=self._estimate_wait())
         self.in_flight += 1
         self._metrics.in_flight.set(self.in_flight)
+
+    def _estimate_wait(self) -> int:
+        """Seconds until a place is likely free: what half of the last minute's answers took, 1 to 60."""
+        half = self._window.find_quantile(0.5, now=time.monotonic()) or 1.0
+        return min(60, max(1, math.ceil(half)))
 
     def _make_job(self, exchange: Exchange, ask: Ask, target: Target, *, began: float) -> Job:
         release = target.release

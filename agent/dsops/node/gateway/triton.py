@@ -192,6 +192,8 @@ class Generation:
             if message.final:
                 self._open = False
                 self._slot.give_stream(self._stream)
+            if message.finish == "cancelled":  # not by us: whoever cancels does not read on
+                raise retry_later(503, "the engine cancelled this request", code="engine_stopped", after=2)
             return message
 
 

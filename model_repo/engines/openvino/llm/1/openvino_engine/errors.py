@@ -37,10 +37,3 @@ class Stopping(RequestError):
 
     word = "stopping"
     code = "UNAVAILABLE"
-
-
-class Cancelled(RequestError):
-    """The client cancelled or left. Triton counts these apart from failures."""
-
-    word = "cancelled"
-    code = "CANCELLED"

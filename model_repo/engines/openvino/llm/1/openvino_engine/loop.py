@@ -9,7 +9,6 @@ from functools import partial
 
 from openvino_engine.counters import Counters, PrefillMeter
 from openvino_engine.errors import (
-    Cancelled,
     ContextLengthExceeded,
     InvalidRequest,
     Overloaded,
@@ -195,7 +194,12 @@ class Loop:
         due = [one for one in everyone if now >= one.next_check]
         for one in due:
             one.next_check = now + self._pacing.check_gap(len(everyone))
-        self._each(due, _check_client)
+        self._each(due, lambda one: self._check_client(one, now))
+
+    def _check_client(self, one: Sequence, now: float) -> None:
+        if one.reply.is_cancelled():
+            one.finish = "cancelled"
+            self._send(one, now)
 
     def _drop(self, one: Sequence, error: RequestError) -> None:
         self._forget(one)
@@ -233,8 +237,3 @@ class Loop:
     def _count(self) -> None:
         self.counters.running = len(self._running)
         self.counters.waiting = len(self._waiting)
-
-
-def _check_client(one: Sequence) -> None:
-    if one.reply.is_cancelled():
-        raise Cancelled("the client cancelled or left")
