@@ -31,7 +31,7 @@ def base() -> None:
     config_file(name="base: apt keyring", path="/etc/dsops/apt-keyring.gpg", content=keyring)
     chrony = render(HERE / "templates/chrony.conf.j2", servers=said.base_ntp_servers)
     config_file(name="base: time servers", path="/etc/chrony/chrony.conf", content=chrony)
-    install_packages("base")
+    install_packages(role="base")
     limits = render(HERE / "templates/limits.conf.j2", nofile=said.base_nofile)
     config_file(name="base: limits", path="/etc/security/limits.d/90-dsops.conf", content=limits)
     _install_dsops()
@@ -45,7 +45,9 @@ def check_system() -> None:
     system, version = release.get("ID") or "unknown", release.get("VERSION_ID") or ""
     if version not in SUPPORTED.get(system, ()):
         known = ", ".join(f"{name} {v}" for name, versions in SUPPORTED.items() for v in versions)
-        raise DeployError(f"{host.name}: {system} {version} is not supported\n  mend: install one of {known}; nothing was changed")
+        raise DeployError(
+            f"{host.name}: {system} {version} is not supported\n  mend: install one of {known}; nothing was changed"
+        )
 
 
 FOLDERS = {

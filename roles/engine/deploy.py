@@ -28,7 +28,7 @@ def engine() -> None:
     """Brings the bundle's release to slot a. Lanes that already lead somewhere are the store's and stay."""
     name = settings(Engine).engine_name
     part = f"wheels/engine-{name}"
-    install_packages("engine")
+    install_packages(role="engine")
     bundle_tree(part)
     environment(
         name=f"engine: {name}",

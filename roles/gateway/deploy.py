@@ -23,7 +23,13 @@ def gateway() -> None:
     said = settings(Gateway)
     account(name="gateway: account", user="dsops-gateway", home="/nonexistent")
     # The operators' door speaks to the gateway's local socket, for drain and undrain.
-    account(name="gateway: the door's group", user="dsops", home="/var/lib/dsops-door", shell="/bin/sh", groups=("dsops-gateway",))
+    account(
+        name="gateway: the door's group",
+        user="dsops",
+        home="/var/lib/dsops-door",
+        shell="/bin/sh",
+        groups=("dsops-gateway",),
+    )
     state = {"/var/lib/dsops/state/gateway": Owner("750", "dsops-gateway", "dsops-gateway")}
     folders(name="gateway: state", wanted=state)
     keys = Path(said.gateway_api_keys_file).read_bytes()

@@ -22,7 +22,7 @@ SECRET = Owner("640", "root", "prometheus")
 def monitoring() -> None:
     """Runs both on this server. Their configuration is checked by their own tools before it takes effect."""
     said = settings(Monitoring)
-    install_packages("monitoring")
+    install_packages(role="monitoring")
     folders(name="monitoring: folders", wanted={f"{ETC}/tls": Owner("750", "root", "prometheus")})
     _install_secrets(said)
     rules = (HERE / "templates/rules.yml").read_text()
@@ -33,7 +33,9 @@ def monitoring() -> None:
     config_file(name="monitoring: prometheus", path=f"{ETC}/prometheus.yml", content=config, owner=SECRET, check=check)
     alerts = (HERE / "templates/alertmanager.yml").read_text()
     check = "amtool check-config {} >/dev/null"
-    config_file(name="monitoring: alertmanager", path=f"{ETC}/alertmanager.yml", content=alerts, owner=SECRET, check=check)
+    config_file(
+        name="monitoring: alertmanager", path=f"{ETC}/alertmanager.yml", content=alerts, owner=SECRET, check=check
+    )
     for name in ("prometheus", "prometheus-alertmanager"):
         defaults = render(HERE / f"templates/{name}.j2", said=said)
         config_file(name=f"monitoring: {name}'s flags", path=f"/etc/default/{name}", content=defaults)
@@ -63,7 +65,7 @@ def _install_secrets(said: Monitoring) -> None:
     users = Path(said.monitoring_users_file).read_text()
     web = render(HERE / "templates/web.yml.j2", users=[line.split(":", 1) for line in users.split()])
     password = Path(said.monitoring_password_file).read_bytes()
-    files = {
+    files: dict[str, str | bytes] = {
         "tls/cert.pem": Path(said.monitoring_tls_cert_file).read_bytes(),
         "tls/key.pem": Path(said.monitoring_tls_key_file).read_bytes(),
         "web.yml": web,

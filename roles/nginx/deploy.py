@@ -42,7 +42,7 @@ def nginx() -> None:
     drop_in = (HERE / "templates/nginx.service.conf").read_text()
     config_file(name="nginx: unit's drop-in", path=f"{DROP_IN}/dsops.conf", content=drop_in)
     _install_certificate(said)
-    install_packages("nginx")
+    install_packages(role="nginx")
     config = render(HERE / "templates/nginx.conf.j2", said=said, nodes=nodes, port=port)
     config_file(name="nginx: configuration", path=CONF, content=config, check="nginx -t -q -c {}")
     unit(name="nginx: running", unit_name="nginx.service", inputs=[CONF, f"{TLS}/cert.pem"], reload=True)

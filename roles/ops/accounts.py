@@ -1,7 +1,8 @@
 """System accounts, compared with one `getent` (pyinfra's own fact forks eight programs for every account)."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, operation
@@ -22,7 +23,9 @@ class Account(FactBase[tuple[str, str, frozenset[str]] | None]):
 
 
 @operation()
-def account(user: str, *, home: str, shell: str = "/usr/sbin/nologin", groups: tuple[str, ...] = ()) -> Iterator[str]:
+def account(
+    user: str, *, home: str, shell: str = "/usr/sbin/nologin", groups: tuple[str, ...] = ()
+) -> Generator[Any, None, None]:
     """Makes a system account with its own group exist.
 
     + home: absolute; not created here

@@ -1,14 +1,12 @@
 """The bundle of this run: verified once, before anything is changed; its folders go to servers from here."""
 
-import os
-import sys
 from functools import cache
 from pathlib import Path
 
+from dsops.core.sums import Sums, parse_sums
 from pyinfra import host
 from pyinfra.api.operation import OperationMeta
 
-from dsops.core.sums import Sums, parse_sums
 from roles.ops.tree import tree
 
 BUNDLE = "/var/lib/dsops/bundle"
@@ -32,4 +30,9 @@ def bundle_sums(part: str) -> Sums:
 
 def bundle_tree(part: str, path: str | None = None) -> OperationMeta:
     """Brings one folder of the bundle to the server (to `path`, or below /var/lib/dsops/bundle)."""
-    return tree(name=f"bundle: {part}", source=str(bundle_path() / part), path=path or f"{BUNDLE}/{part}", sums=bundle_sums(part))
+    return tree(
+        name=f"bundle: {part}",
+        source=str(bundle_path() / part),
+        path=path or f"{BUNDLE}/{part}",
+        sums=bundle_sums(part),
+    )

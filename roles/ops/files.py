@@ -1,20 +1,20 @@
 """Files, folders and links on a server: each compared in one command, each put in place by rename."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from jinja2 import Environment, StrictUndefined
 from pyinfra import host
-from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
+from pyinfra.api import FactBase, FunctionCommand, operation
 
 from roles.ops.remote import pipe
 
-Commands = Iterator[StringCommand | FunctionCommand | str]
+Commands = Generator[Any, None, None]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Waits until something on a server answers: systemd's «started» is not health."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, operation
@@ -30,15 +31,14 @@ class Answers(FactBase[bool]):
 
 
 @operation()
-def answers(url: str, *, unit: str, seconds: int = 120) -> Iterator[str]:
+def answers(url: str, *, unit: str, seconds: int = 120) -> Generator[Any, None, None]:
     """Waits until `url` answers 200; fails, with the unit's last lines, after `seconds` or once the unit gave up."""
     if host.get_fact(Answers, url=url):
         host.noop(f"{url} answers")
         return
     probe = render_probe(url)
     quoted = shlex.quote(unit)
-    yield (
-        f"end=$(($(date +%s) + {seconds})); until {probe} 2>/dev/null; do "
-        f"[ $(date +%s) -lt $end ] && ! systemctl is-failed --quiet {quoted} "
-        f"|| {{ {probe}; journalctl -u {quoted} -o cat -n 200 --no-pager | grep -v '^[|+]' | tail -n 25 >&2; exit 1; }}; sleep 0.3; done"
-    )
+    # Triton draws tables in its log; what matters stands between them.
+    tell = f"{probe}; journalctl -u {quoted} -o cat -n 200 --no-pager | grep -v '^[|+]' | tail -n 25 >&2; exit 1"
+    waits = f"[ $(date +%s) -lt $end ] && ! systemctl is-failed --quiet {quoted}"
+    yield (f"end=$(($(date +%s) + {seconds})); until {probe} 2>/dev/null; do {waits} || {{ {tell}; }}; sleep 0.3; done")

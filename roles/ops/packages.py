@@ -24,7 +24,9 @@ def install_packages(role: str) -> None:
     """Brings the role's repository to the server and installs its packages from the bundle's repositories only."""
     copied = bundle_tree(f"apt/{role}")
     source = f"deb [signed-by=/etc/dsops/apt-keyring.gpg] file:{BUNDLE}/apt/{role} ./\n"
-    listed = config_file(name=f"{role}: apt source", path=f"/etc/dsops/apt.d/{role}.list", content=source, owner=Owner())
+    listed = config_file(
+        name=f"{role}: apt source", path=f"/etc/dsops/apt.d/{role}.list", content=source, owner=Owner()
+    )
     server.shell(
         name=f"{role}: apt reads the bundle",
         commands=[f"APT_CONFIG={APT_CONF} apt-get update -qq"],

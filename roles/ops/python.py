@@ -1,7 +1,8 @@
-"""Python environments from the bundle's wheels: each its own folder, switched by one rename, so that going back is one too."""
+"""Python environments from the bundle's wheels: each in its own folder, switched by one rename."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -10,7 +11,9 @@ from roles.ops.files import LinkTarget
 
 
 @operation()
-def environment(path: str, *, version: str, requirements: Sequence[str], wheels: Sequence[str] = (), python: str = "python3") -> Iterator[str]:
+def environment(
+    path: str, *, version: str, requirements: Sequence[str], wheels: Sequence[str] = (), python: str = "python3"
+) -> Generator[Any, None, None]:
     """Makes the link `path` point to an environment with exactly these wheels.
 
     + path: absolute; becomes a link to `path`s/<version>
@@ -23,10 +26,12 @@ def environment(path: str, *, version: str, requirements: Sequence[str], wheels:
         host.noop(f"{path} is {version}")
         return
     new, quoted = shlex.quote(f"{target}.new"), shlex.quote(target)
-    pip = f"{quoted}/bin/python -m pip install -qq --no-index --no-deps --no-compile --no-cache-dir --disable-pip-version-check"
+    flags = "-qq --no-index --no-deps --no-compile --no-cache-dir --disable-pip-version-check"
+    pip = f"{quoted}/bin/python -m pip install {flags}"
     yield f"rm -rf {new} {quoted} && install -d -m 755 {shlex.quote(path + 's')} && {python} -m venv {quoted}"
     for folder in requirements:
-        yield f"{pip} --require-hashes --find-links {shlex.quote(folder)} -r {shlex.quote(folder + '/requirements.txt')}"
+        lock = shlex.quote(f"{folder}/requirements.txt")
+        yield f"{pip} --require-hashes --find-links {shlex.quote(folder)} -r {lock}"
     if wheels:
         yield f"{pip} {shlex.join(wheels)}"
     yield f"ln -sfn {quoted} {shlex.quote(path)}.new && mv -fT {shlex.quote(path)}.new {shlex.quote(path)}"

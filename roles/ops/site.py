@@ -1,4 +1,4 @@
-"""What happens once before a run changes anything: the lock, the inventory's keys, the bundle's proof, quick connections."""
+"""What happens once before a run changes anything: lock, inventory keys, the bundle's proof, quick connections."""
 
 import fcntl
 import json
@@ -13,10 +13,10 @@ from getpass import getuser
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from dsops.core.errors import DsopsError
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import DeployError
 
-from dsops.core.errors import DsopsError
 from roles.agent.defaults import Agent
 from roles.base.defaults import Base
 from roles.engine.defaults import Engine
@@ -77,14 +77,17 @@ def _take_lock() -> IO[str]:
 
 @cache
 def _check_inventory() -> None:
-    problems = [text for server in inventory for text in check_keys(server.data.dict(), KINDS, where=server.name)]
+    problems = [text for server in inventory for text in check_keys(_data(server), KINDS, where=server.name)]
     if problems:
-        raise DsopsError("\n  ".join(["the inventory has keys that nothing reads", *problems]), mend="mend the keys; nothing was changed")
+        raise DsopsError(
+            "\n  ".join(["the inventory has keys that nothing reads", *problems]),
+            mend="mend the keys; nothing was changed",
+        )
 
 
 @cache
 def _verify_bundle() -> None:
-    base = read_settings(Base, host.data.dict(), where=host.name)
+    base = read_settings(Base, _data(host), where=host.name)
     words = [sys.executable, "-m", "dsops", "bundle", "verify", base.bundle_path]
     words += ["--allowed-signers", base.bundle_allowed_signers, "--namespace", base.bundle_namespace]
     done = subprocess.run(words, capture_output=True, text=True, timeout=1800, check=False)
@@ -100,10 +103,15 @@ def _guard(step: Callable[[], Any]) -> None:
         raise DeployError(f"{error}\n  mend: {error.mend}") from error
 
 
+def _data(server: Any) -> dict[str, Any]:
+    """All inventory data of a server, in pyinfra's precedence."""
+    return dict(server.data.dict())
+
+
 def settings(kind: type[T]) -> T:
     """This server's settings of one role."""
     try:
-        return read_settings(kind, host.data.dict(), where=host.name)
+        return read_settings(kind, _data(host), where=host.name)
     except DsopsError as error:
         raise DeployError(f"{error}\n  mend: {error.mend}") from error
 

@@ -2,16 +2,16 @@
 
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from dsops.core.sums import Sums
 from pyinfra import host
 from pyinfra.api import FactBase, FunctionCommand, Host, State, operation
 
-from dsops.core.sums import Sums
 from roles.ops.remote import pipe
 
 STAMP = ".dsops-sums"
@@ -50,7 +50,7 @@ def make_stamp(source: Path, sums: Sums) -> tuple[str, str]:
 
 
 @operation()
-def tree(source: str, path: str, sums: Sums) -> Iterator[str | FunctionCommand]:
+def tree(source: str, path: str, sums: Sums) -> Generator[Any, None, None]:
     """Makes the folder `path` hold exactly the files of `sums`, taken from the local folder `source`.
 
     + source: a folder of a verified bundle

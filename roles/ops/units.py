@@ -1,8 +1,9 @@
 """systemd units: running, enabled, and started after the last change of what they read."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, operation
@@ -26,7 +27,8 @@ class UnitFact(FactBase[UnitState]):
     """
 
     def command(self, unit: str, inputs: Sequence[str]) -> str:
-        show = f"systemctl show --timestamp=us+utc -p ActiveState,UnitFileState,NeedDaemonReload,ActiveEnterTimestamp {shlex.quote(unit)}"
+        keys = "ActiveState,UnitFileState,NeedDaemonReload,ActiveEnterTimestamp"
+        show = f"systemctl show --timestamp=us+utc -p {keys} {shlex.quote(unit)}"
         newer = f'find {shlex.join(inputs)} -maxdepth 0 -newermt "$since" 2>/dev/null | head -n 1' if inputs else ":"
         return f"{show}; since=$({show} | sed -n 's/^ActiveEnterTimestamp=//p'); [ -z \"$since\" ] || {newer}"
 
@@ -41,7 +43,9 @@ class UnitFact(FactBase[UnitState]):
 
 
 @operation()
-def unit(unit_name: str, *, inputs: Sequence[str] = (), reload: bool = False, seconds: int = 90) -> Iterator[str]:
+def unit(
+    unit_name: str, *, inputs: Sequence[str] = (), reload: bool = False, seconds: int = 90
+) -> Generator[Any, None, None]:
     """Makes a unit enabled and running with what it reads now.
 
     + unit_name: with its suffix, such as `nginx.service`
@@ -58,7 +62,9 @@ def unit(unit_name: str, *, inputs: Sequence[str] = (), reload: bool = False, se
     verb = "start" if not found.active else ("reload" if reload and not found.needs_reload else "restart")
     # A start that dies at once is a success to systemctl; say what the journal says instead.
     yield (
-        f"systemctl daemon-reload; systemctl reset-failed {quoted} 2>/dev/null; timeout {seconds} systemctl {verb} {quoted} && sleep 0.3 && systemctl is-active --quiet {quoted}"
+        f"systemctl daemon-reload; systemctl reset-failed {quoted} 2>/dev/null;"
+        f" timeout {seconds} systemctl {verb} {quoted}"
+        f" && sleep 0.3 && systemctl is-active --quiet {quoted}"
         f" || {{ journalctl -u {quoted} -n 15 --no-pager >&2; exit 1; }}"
     )
     if verb == "reload":  # so that the next comparison by time finds it fresh

@@ -19,7 +19,9 @@ class Steps:
     def __enter__(self) -> "Steps":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end("failed" if kind else "")
 
     def start(self, name: str) -> None:

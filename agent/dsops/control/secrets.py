@@ -57,7 +57,7 @@ def ensure_authority(folder: Path, *, name: str) -> Authority:
 
 
 def ensure_leaf(authority: Authority, *, cert: Path, key: Path, names: Iterable[str]) -> None:
-    """Makes a server's certificate, with its CA behind it, for host names and addresses, unless both files are there."""
+    """Makes a server's certificate, with its CA behind it, for names and addresses, unless both are there."""
     if cert.exists() and key.exists():
         return
     issuer = x509.load_pem_x509_certificate(authority.cert.read_bytes())
@@ -68,7 +68,9 @@ def ensure_leaf(authority: Authority, *, cert: Path, key: Path, names: Iterable[
     wanted = list(dict.fromkeys(names))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0])])
     builder = _builder(subject, issuer.subject, own.public_key(), days=LEAF_DAYS)
-    builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in wanted]), critical=False)
+    builder = builder.add_extension(
+        x509.SubjectAlternativeName([_general_name(name) for name in wanted]), critical=False
+    )
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([x509.OID_SERVER_AUTH]), critical=False)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
@@ -89,7 +91,9 @@ def add_api_key(keys: Path, *, name: str) -> str:
     """Makes an API key, appends its salted hash to the file, and returns the key: it is shown once and kept nowhere."""
     held = keys.read_text() if keys.exists() else "# name:salt:sha256(salt + key)\n"
     if any(line.startswith(f"{name}:") for line in held.splitlines()):
-        raise DsopsError(f"there is a key named {name}", where=str(keys), mend="choose another name, or remove its line")
+        raise DsopsError(
+            f"there is a key named {name}", where=str(keys), mend="choose another name, or remove its line"
+        )
     key = PREFIX + random.token_urlsafe(32)
     line = hash_key(key, name=name, salt=random.token_bytes(16))
     write_private(keys, (held.rstrip("\n") + "\n" + line.rstrip("\n") + "\n").encode())
@@ -135,7 +139,9 @@ def ensure_all(values: Mapping[str, str], *, names: Mapping[str, list[str]]) -> 
     return [path for path in missing if path.exists()]
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, days: int) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, days: int
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())

@@ -1,6 +1,5 @@
 """Starts the lab's long-lived processes so that they outlive us: under systemd where it runs the machine."""
 
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import dsops
 from dsops.lab.cgroups import has_systemd
 from dsops.lab.place import MARK, Lab
-from dsops.lab.run import run
+from dsops.lab.run import run, search_path
 
 SUPERVISE = Path(__file__).with_name("supervise.sh")
 # As systemd's own systemd-nspawn@.service: exit status 133 is a server that reboots.
@@ -33,7 +32,7 @@ def launch(
     """Start a part of the lab. groups: control groups for it where there is no systemd; [] for none."""
     settings = {
         MARK: lab.mark(part),
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": search_path(),
         "PYTHONPATH": str(Path(dsops.__file__).parents[1]),
         "LC_ALL": "C.UTF-8",
         **(env or {}),

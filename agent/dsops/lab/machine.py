@@ -9,7 +9,7 @@ from dsops.core.errors import DsopsError
 from dsops.lab.mounts import Mount, get_mounts
 from dsops.lab.network import find_conflict
 from dsops.lab.place import Lab
-from dsops.lab.run import read, run
+from dsops.lab.run import read, run, search_path, succeeds
 
 # Program -> the Debian package that brings it.
 PROGRAMS = {
@@ -117,19 +117,26 @@ def require(problems: list[Problem]) -> None:
 
 def get_facts(lab: Lab) -> Facts:
     existing = next(path for path in (lab.root, *lab.root.parents) if path.exists())
-    routes = run(["ip", "-json", "-4", "route"], check=False) if shutil.which("ip") else ""
+    root = os.geteuid() == 0
     return Facts(
-        root=os.geteuid() == 0,
+        root=root,
         system=_system(read(Path("/etc/os-release"))),
-        programs=frozenset(
-            name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        ),
-        features=frozenset(name for name in FEATURES if _has_feature(name)),
+        programs=frozenset(name for name in PROGRAMS if _find_program(name)),
+        # Only root can ask the kernel; who is not root hears of that first.
+        features=frozenset(name for name in FEATURES if not root or _has_feature(name)),
         free_gb=shutil.disk_usage(existing).free / 1e9,
         file_system=_file_system(get_mounts(), existing),
-        conflict=find_conflict(lab, routes),
+        conflict=find_conflict(lab, _routes()),
         whole=all(lab.home(server).prepared.exists() for server in lab.servers),
     )
+
+
+def _find_program(name: str) -> str | None:
+    return shutil.which(name, path=search_path())
+
+
+def _routes() -> str:
+    return run(["ip", "-json", "-4", "route"], check=False) if _find_program("ip") else ""
 
 
 def _system(os_release: str) -> str:
@@ -143,14 +150,15 @@ def _file_system(mounts: list[Mount], path: Path) -> str:
 
 
 def _has_feature(name: str) -> bool:
-    """Ask the kernel; a module that is not loaded yet is loaded by the asking."""
+    """Ask the kernel; a module that is not loaded yet is loaded first."""
     if name == "overlayfs":
         return _knows("overlay") or (_load("overlay") and _knows("overlay"))
     if name == "loop":
-        return Path("/dev/loop-control").exists() or (_load("loop") and Path("/dev/loop-control").exists())
+        control = Path("/dev/loop-control")
+        return control.exists() or (_load("loop") and control.exists())
     if name == "nftables":
-        return bool(shutil.which("nft")) and _works(["nft", "list", "tables"])
-    return _makes_link(name)
+        return not _find_program("nft") or succeeds(["nft", "list", "tables"])
+    return not _find_program("ip") or _makes_link(name)
 
 
 def _knows(file_system: str) -> bool:
@@ -158,19 +166,9 @@ def _knows(file_system: str) -> bool:
 
 
 def _load(module: str) -> bool:
-    return bool(shutil.which("modprobe")) and _works(["modprobe", "-q", module])
-
-
-def _works(argv: list[str]) -> bool:
-    try:
-        run(argv, timeout=10)
-    except DsopsError:
-        return False
-    return True
+    return bool(_find_program("modprobe")) and succeeds(["modprobe", "-q", module])
 
 
 def _makes_link(kind: str) -> bool:
     """Try it, in a network of its own that ends with the try: a kernel without the kind refuses the link."""
-    return bool(shutil.which("ip")) and _works(
-        ["unshare", "--net", "ip", "link", "add", "try0", "type", kind]
-    )
+    return succeeds(["unshare", "--net", "ip", "link", "add", "try0", "type", kind])

@@ -10,6 +10,11 @@ from dsops.core.errors import DsopsError
 from dsops.lab.place import MARK
 
 
+def search_path() -> str:
+    """Where programs are looked for: root's folders too, which a plain `su` leaves out."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
 def run(
     argv: Sequence[str | Path],
     *,
@@ -21,7 +26,7 @@ def run(
 ) -> str:
     """Run a program and return what it printed. mark: makes a long one findable after our own death."""
     words = [str(word) for word in argv]
-    env = {**os.environ, "LC_ALL": "C.UTF-8", **({MARK: mark} if mark else {})}
+    env = {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **({MARK: mark} if mark else {})}
     try:
         done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=timeout, env=env)
     except FileNotFoundError:

@@ -41,7 +41,9 @@ def render_deb822(text: str) -> list[str]:
             continue
         signed = f" [signed-by={keys['Signed-By']}]" if keys.get("Signed-By", "").startswith("/") else ""
         for uri in keys.get("URIs", "").split():
-            lines += [f"deb{signed} {uri} {suite} {keys.get('Components', '')}".rstrip() for suite in keys["Suites"].split()]
+            lines += [
+                f"deb{signed} {uri} {suite} {keys.get('Components', '')}".rstrip() for suite in keys["Suites"].split()
+            ]
     return lines
 
 

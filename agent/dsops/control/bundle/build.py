@@ -1,7 +1,6 @@
 """Builds a bundle: every part that the servers need, in one directory named by its content, signed."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,7 +104,13 @@ def _build_apt(plan: Plan, out: Path) -> None:
 
 
 def _finish(plan: Plan, work: Path, *, inputs: str, release: str) -> Built:
-    about = {"format": 1, "dsops": __version__, "release": release, "inputs": inputs, "namespace": plan.signer.namespace}
+    about = {
+        "format": 1,
+        "dsops": __version__,
+        "release": release,
+        "inputs": inputs,
+        "namespace": plan.signer.namespace,
+    }
     (work / "bundle.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     copyfile(HERE / "VERIFY.sh", work / "VERIFY.sh")
     (work / "VERIFY.sh").chmod(0o755)
@@ -124,7 +129,7 @@ def _point(link: Path, target: str) -> None:
     new = link.with_name(link.name + ".new")
     new.unlink(missing_ok=True)
     new.symlink_to(target)
-    os.replace(new, link)
+    new.replace(link)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ SKIP = {".git", ".venv", "build", "dist", "__pycache__", ".pytest_cache", ".mypy
 
 
 def find_root(start: Path) -> Path:
-    """The checkout that `start` lies in: the nearest folder above that has deploy/site.py. Raises when there is none."""
+    """The checkout that `start` lies in: the nearest folder above with deploy/site.py. Raises when there is none."""
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / "deploy/site.py").is_file():
             return folder

@@ -102,6 +102,6 @@ def build_repository(debs: list[Path], *, out: Path, key: AptKey) -> None:
     (out / "Packages").write_text(run(["apt-ftparchive", "packages", "."], cwd=out, timeout=300, mend=MEND))
     release = run(["apt-ftparchive", "-o", "APT::FTPArchive::Release::Label=dsops", "release", "."], cwd=out, mend=MEND)
     (out / "Release").write_text(release)
-    gpg = ["gpg", "--homedir", key.home, "--batch", "--yes"]
+    gpg: list[str | Path] = ["gpg", "--homedir", key.home, "--batch", "--yes"]
     run([*gpg, "--clearsign", "-o", out / "InRelease", out / "Release"], mend=MEND)
     run([*gpg, "--export", "-o", out / "keyring.gpg"], mend=MEND)

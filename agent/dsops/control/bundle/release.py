@@ -57,7 +57,9 @@ def render_limits(config: str, limits: Limits, *, where: str) -> str:
         line = re.compile(rf'(parameters {{ key: "{key}" value: {{ string_value: ")[^"]*(")')
         config, count = line.subn(rf"\g<1>{value}\g<2>", config)
         if count != 1:
-            raise DsopsError(f"no parameter {key} for the release's limit", where=where, mend="mend the engine's template")
+            raise DsopsError(
+                f"no parameter {key} for the release's limit", where=where, mend="mend the engine's template"
+            )
     return config
 
 
@@ -65,7 +67,9 @@ def _read_profile(profile: Path) -> dict[str, Any]:
     try:
         said = tomllib.loads(profile.read_text())
     except FileNotFoundError as error:
-        raise DsopsError("no release profile", where=str(profile), mend="see model_repo/checkpoints/tiny-r1/release.toml") from error
+        raise DsopsError(
+            "no release profile", where=str(profile), mend="see model_repo/checkpoints/tiny-r1/release.toml"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise DsopsError(f"not TOML ({error})", where=str(profile)) from error
     missing = {"model", "quantization", "engine", "weights", "template", "eos", "limits"} - said.keys()
@@ -90,7 +94,9 @@ def _copy_tree(source: Path, out: Path) -> None:
         if "__pycache__" in file.parts:
             continue
         if file.suffix in {".bin", ".pt", ".pkl", ".pth"} and is_pickle(file):
-            raise DsopsError("pickle weights can run code and are refused", where=name, mend="convert them to safetensors")
+            raise DsopsError(
+                "pickle weights can run code and are refused", where=name, mend="convert them to safetensors"
+            )
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         copyfile(file, out / name)
 

@@ -46,7 +46,9 @@ def verify(path: Path, *, allowed_signers: Path, namespace: str) -> str:
     if not signature.is_file():
         raise DsopsError("there is no signature", where=str(signature), mend="fetch the bundle again")
     if not allowed_signers.is_file():
-        raise DsopsError("no list of allowed signers", where=str(allowed_signers), mend="get it from your security team")
+        raise DsopsError(
+            "no list of allowed signers", where=str(allowed_signers), mend="get it from your security team"
+        )
     name = _find_signer(signature, allowed_signers)
     mend = f"do not use it; fetch the bundle again, or have its signer added to {allowed_signers}"
     try:

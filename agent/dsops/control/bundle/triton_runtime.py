@@ -57,9 +57,7 @@ def _open_wheel(wheel: Path) -> zipfile.ZipFile:
     except FileNotFoundError:
         raise DsopsError("the Triton wheel is missing", where=str(wheel), mend=_DOWNLOAD) from None
     except (zipfile.BadZipFile, OSError) as error:
-        raise DsopsError(
-            f"the Triton wheel cannot be read: {error}", where=str(wheel), mend=_DOWNLOAD
-        ) from error
+        raise DsopsError(f"the Triton wheel cannot be read: {error}", where=str(wheel), mend=_DOWNLOAD) from error
 
 
 _DOWNLOAD = "pip download --no-deps --require-hashes -r locks/triton.lock"

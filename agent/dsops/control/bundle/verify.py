@@ -22,10 +22,16 @@ class Verified:
     signer: str
 
 
-def verify_bundle(path: Path, *, allowed_signers: Path, namespace: str, tick: Callable[[int], None] = lambda _: None) -> Verified:
+def verify_bundle(
+    path: Path, *, allowed_signers: Path, namespace: str, tick: Callable[[int], None] = lambda _: None
+) -> Verified:
     """Proves the bundle at `path`, or raises DsopsError naming every difference. tick gets bytes read."""
     if not (path / SUMS).is_file():
-        raise DsopsError("not a bundle (it has no SHA256SUMS)", where=str(path), mend="give the folder that `dsops bundle build` made")
+        raise DsopsError(
+            "not a bundle (it has no SHA256SUMS)",
+            where=str(path),
+            mend="give the folder that `dsops bundle build` made",
+        )
     signer = verify_signature(path / SUMS, allowed_signers=allowed_signers, namespace=namespace)
     expected = parse_sums((path / SUMS).read_text(), where=str(path / SUMS))
     problems = compare(expected, read_sums(path, tick=tick))
@@ -49,7 +55,9 @@ def walk(path: Path) -> Iterator[tuple[str, Path]]:
     """(relative POSIX path, file) for every regular file below `path`. Raises DsopsError on anything else."""
     for file in sorted(path.rglob("*")):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
-            raise DsopsError("neither a plain file nor a folder", where=str(file), mend="a bundle holds plain files only")
+            raise DsopsError(
+                "neither a plain file nor a folder", where=str(file), mend="a bundle holds plain files only"
+            )
         if file.is_file():
             yield file.relative_to(path).as_posix(), file
 

@@ -41,6 +41,6 @@ def build_own_wheel(root: Path, *, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.whl"):
         old.unlink()
-    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out]
+    words: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out]
     run(words, cwd=root, timeout=120, env={"SOURCE_DATE_EPOCH": "1577836800"}, mend="pip install -r locks/control.lock")
     return next(out.glob("dsops-*.whl"))

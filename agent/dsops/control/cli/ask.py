@@ -17,13 +17,9 @@ from dsops.core.errors import DsopsError
 @click.option("--model", help="Which model; without it the first that is served.")
 @click.option("--no-stream", is_flag=True, help="Wait for the whole answer.")
 @click.option("--json", "as_json", is_flag=True, help="The answer's whole object, for machines.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=120.0, show_default=True, help="Seconds of silence."
-)
+@click.option("--timeout", type=click.FloatRange(min=1), default=120.0, show_default=True, help="Seconds of silence.")
 @inventory_option
-def ask(
-    question: str, model: str | None, no_stream: bool, as_json: bool, timeout: float, inventory: Path
-) -> None:
+def ask(question: str, model: str | None, no_stream: bool, as_json: bool, timeout: float, inventory: Path) -> None:
     """Asks QUESTION through the balancer: the reasoning dimmed, then the answer."""
     endpoint = chat.get_endpoint(get_fleet(inventory))
     model = model or get_model(endpoint, timeout=timeout)

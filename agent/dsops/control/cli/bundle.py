@@ -34,7 +34,13 @@ def bundle() -> None:
 @click.option("--lab", is_flag=True, help="Sign for the lab only, and put the bundle where the lab looks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def build(
-    root: Path, profile: Path | None, out: Path | None, signer: Path | None, cache: Path | None, lab: bool, as_json: bool
+    root: Path,
+    profile: Path | None,
+    out: Path | None,
+    signer: Path | None,
+    cache: Path | None,
+    lab: bool,
+    as_json: bool,
 ) -> None:
     """Collect packages, wheels, Triton, engine, model, dsops and the checkout; sum them up; sign."""
     root = find_root(root)
@@ -79,5 +85,5 @@ def _read_size(path: Path) -> int:
     try:
         names = parse_sums((path / SUMS).read_text(), where=SUMS).files
         return sum((path / name).stat().st_size for name in names)
-    except Exception:  # noqa: BLE001 - only the bar depends on it
+    except Exception:
         return 0

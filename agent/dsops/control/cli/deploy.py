@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from dsops.control.bundle.checkout import find_root
 from dsops.control.fleet.inventory import Fleet
 from dsops.control.fleet.options import get_fleet, inventory_option
+from dsops.control.narrate import Narrator
 
 
 @click.command()
@@ -19,7 +21,7 @@ from dsops.control.fleet.options import get_fleet, inventory_option
 @click.option("--dry", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("-v", "verbose", count=True, help="Show what pyinfra does (-v, -vv).")
 @click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="The checkout.")
-def deploy(inventory: Path | None, limit: tuple[str, ...], dry: bool, verbose: int, root: Path) -> None:
+def deploy(inventory: Path, limit: tuple[str, ...], dry: bool, verbose: int, root: Path) -> None:
     """Provision the servers of an inventory. A second run changes nothing."""
     root = find_root(root)
     fleet = get_fleet(inventory)
@@ -27,7 +29,7 @@ def deploy(inventory: Path | None, limit: tuple[str, ...], dry: bool, verbose: i
         check_limit(fleet, name)
     argv = render_command(root, fleet.path, limit=limit, dry=dry, verbose=verbose)
     click.echo(f"[$ {shlex.join(argv)}]")
-    raise SystemExit(subprocess.run(argv, env=os.environ | environment(), check=False).returncode)
+    raise SystemExit(run_raw(argv) if verbose or dry else run_told(argv))
 
 
 def check_limit(fleet: Fleet, name: str) -> None:
@@ -43,6 +45,25 @@ def render_command(root: Path, inventory: Path, *, limit: tuple[str, ...], dry: 
     argv += [f"-{'v' * verbose}"] if verbose else []
     argv += [word for name in limit for word in ("--limit", name)]
     return [*argv, str(inventory), "deploy/site.py"]
+
+
+def run_raw(argv: list[str]) -> int:
+    """Runs pyinfra with its own output."""
+    return subprocess.run(argv, env=os.environ | environment(), check=False).returncode
+
+
+def run_told(argv: list[str]) -> int:
+    """Runs pyinfra and tells of it in one line an operation that changed something."""
+    narrator, since = Narrator(), time.monotonic()
+    environ = os.environ | {"PYINFRA_PROGRESS": "off"}
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            for text in narrator.feed(line):
+                click.echo(text)
+    for text in narrator.flush():
+        click.echo(text)
+    click.echo(narrator.tally.render(time.monotonic() - since))
+    return process.returncode
 
 
 def environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ from dsops.control.secrets import ensure_all
 
 @click.command()
 @inventory_option
-def secrets(inventory: Path | None) -> None:
+def secrets(inventory: Path) -> None:
     """Make what is missing: internal CA, certificates, the operators' SSH key, an API key, monitoring's password.
 
     Files that are there are never touched: put your site's own certificate in place first, and it is used.

@@ -17,12 +17,8 @@ from dsops.control.fleet.view import read_fleet, render, to_data
 @inventory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @click.option("--watch", is_flag=True, help="Again and again until Ctrl-C.")
-@click.option(
-    "--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds, with --watch."
-)
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds a server has."
-)
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds, with --watch.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds a server has.")
 def status(inventory: Path, as_json: bool, watch: bool, every: float, timeout: float) -> None:
     """What every server does now: release, phase, condition, GPUs, speed."""
     fleet = get_fleet(inventory)

@@ -61,9 +61,7 @@ def get_endpoint(fleet: Fleet) -> Endpoint:
     server = balancers[0]
     url = urlsplit(server.get("dsops_endpoint", str, f"https://{server.address}"))
     if url.scheme != "https" or not url.hostname:
-        raise DsopsError(
-            "dsops_endpoint is no https:// address", where=server.where, mend="write https://HOST[:PORT]"
-        )
+        raise DsopsError("dsops_endpoint is no https:// address", where=server.where, mend="write https://HOST[:PORT]")
     key_file = fleet.get_path(server, "dsops_api_key_file")
     return Endpoint(
         url.hostname,
@@ -172,9 +170,7 @@ def judge_refusal(endpoint: Endpoint, status: int, body: bytes, headers: Any) ->
             mend=f"ask again in {headers.get('Retry-After', '1')} s",
         )
     if status in (502, 503, 504):
-        return DsopsError(
-            f"no node takes the question: {said}", where=endpoint.where, mend="`dsops status` says why"
-        )
+        return DsopsError(f"no node takes the question: {said}", where=endpoint.where, mend="`dsops status` says why")
     return DsopsError(said, where=endpoint.where)
 
 
@@ -197,9 +193,7 @@ def _connect(endpoint: Endpoint, *, timeout: float) -> http.client.HTTPConnectio
             f"its certificate is not trusted: {error.verify_message}", where=endpoint.where, mend=mend
         ) from error
     except OSError as error:
-        raise DsopsError(
-            describe(error), where=endpoint.where, mend="is the balancer up? `dsops status`"
-        ) from error
+        raise DsopsError(describe(error), where=endpoint.where, mend="is the balancer up? `dsops status`") from error
     return connection
 
 
@@ -209,9 +203,7 @@ def _load(endpoint: Endpoint, response: http.client.HTTPResponse) -> dict[str, A
     except (OSError, http.client.HTTPException) as error:
         raise _broken(endpoint, describe(error)) from error
     except ValueError as error:
-        raise DsopsError(
-            "the answer is no JSON", where=endpoint.where, mend="is this the balancer?"
-        ) from error
+        raise DsopsError("the answer is no JSON", where=endpoint.where, mend="is this the balancer?") from error
     if not isinstance(data, dict):
         raise DsopsError("the answer is no JSON object", where=endpoint.where, mend="is this the balancer?")
     return data

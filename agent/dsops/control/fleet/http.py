@@ -12,9 +12,7 @@ MAX_BYTES = 8 << 20
 def read_status(server: Server, *, timeout: float) -> NodeStatus:
     """The server's status from its agent. timeout in seconds for each step. Raises DsopsError."""
     where = f"{server.address}:{server.agent_port}"
-    return NodeStatus.from_json(
-        get(server.address, server.agent_port, "/v1/status", timeout=timeout), where=where
-    )
+    return NodeStatus.from_json(get(server.address, server.agent_port, "/v1/status", timeout=timeout), where=where)
 
 
 def get(address: str, port: int, path: str, *, timeout: float) -> bytes:

@@ -46,9 +46,7 @@ class Server:
         if value is None:
             raise DsopsError(f"{key} is not set", where=self.where, mend=f"set {key} in group_data/all.py")
         if type(value) is not kind:
-            raise DsopsError(
-                f"{key} should be {_kind(kind)}, is {value!r}", where=self.where, mend=f"mend {key}"
-            )
+            raise DsopsError(f"{key} should be {_kind(kind)}, is {value!r}", where=self.where, mend=f"mend {key}")
         return value
 
 
@@ -72,9 +70,7 @@ class Fleet:
         """Raises DsopsError with the nearest name when no server and no group is called so."""
         known = [*self.names, *dict.fromkeys(g for s in self.servers for g in s.groups), "all"]
         if name not in known:
-            raise DsopsError(
-                f"no such node or group {name!r}", where=str(self.path), mend=suggest(name, known)
-            )
+            raise DsopsError(f"no such node or group {name!r}", where=str(self.path), mend=suggest(name, known))
 
     @property
     def names(self) -> list[str]:
@@ -130,9 +126,7 @@ def get_fleet(path: Path) -> Fleet:
             "there is no such inventory", where=str(path), mend="`dsops init` writes one; or pass --inventory"
         )
     root = _find_root(path)
-    groups = {
-        name: _parse_group(path, name, value) for name, value in execute(path).items() if _is_group(value)
-    }
+    groups = {name: _parse_group(path, name, value) for name, value in execute(path).items() if _is_group(value)}
     every = groups.pop("all", None)
     hosts = _merge_hosts([every] if every else list(groups.values()))
     if not hosts:
@@ -154,9 +148,7 @@ def get_fleet(path: Path) -> Fleet:
 def find_inventory(start: Path) -> Path:
     """Walks up to `inventory/`: a site's one file, else lab.py. Raises DsopsError when there are several."""
     for folder in (start, *start.parents):
-        files = sorted(
-            f for f in (folder / "inventory").glob("*.py") if f.stem != "example" and f.stem[0] not in "_."
-        )
+        files = sorted(f for f in (folder / "inventory").glob("*.py") if f.stem != "example" and f.stem[0] not in "_.")
         sites = [f for f in files if f.stem != "lab"]
         if len(sites) > 1:
             names = ", ".join(f.name for f in sites)
@@ -221,9 +213,7 @@ def _read_group_data(folders: list[Path], places: dict[str, str]) -> dict[str, d
     return found
 
 
-def _join(
-    groups: Mapping[str, _Group], data: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+def _join(groups: Mapping[str, _Group], data: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {name: {**group.data, **data.get(name, {})} for name, group in groups.items()}
 
 

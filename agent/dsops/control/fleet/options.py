@@ -12,6 +12,8 @@ from click.shell_completion import CompletionItem
 from dsops.control.fleet.inventory import find_inventory, get_fleet
 from dsops.core.errors import DsopsError
 
+__all__ = ["NodeName", "get_fleet", "inventory_option", "who"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

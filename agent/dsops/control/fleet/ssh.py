@@ -41,9 +41,7 @@ def parse_failure(done: SshDone, *, server: Server, command: str) -> DsopsError:
     """The server's own `error:` and `mend:` lines; the command and its last words where there are none."""
     lines = done.stderr.strip().splitlines()
     what = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "")
-    mend = next(
-        (line.strip().removeprefix("mend: ") for line in lines if line.strip().startswith("mend: ")), ""
-    )
+    mend = next((line.strip().removeprefix("mend: ") for line in lines if line.strip().startswith("mend: ")), "")
     said = what or f"exit {done.code}: {command}: {(done.stderr or done.stdout).strip()[-500:]}"
     return DsopsError(said, where=server.name, mend=mend)
 
@@ -106,9 +104,7 @@ def explain(error: Exception, *, server: Server, known_hosts: Path, key: Path) -
     """A connection's failure in the operator's words; a bug comes back as it is."""
     name = server.address if server.ssh_port == 22 else f"[{server.address}]:{server.ssh_port}"
     if isinstance(error, paramiko.BadHostKeyException):
-        what = (
-            f"{server.name} ({name}) shows another host key than the pinned one; this may be another machine"
-        )
+        what = f"{server.name} ({name}) shows another host key than the pinned one; this may be another machine"
         mend = f"if it was reinstalled: `ssh-keygen -R '{name}' -f {known_hosts}`, then pin its new key"
         return DsopsError(what, where=str(known_hosts), mend=mend)
     if isinstance(error, paramiko.AuthenticationException):
@@ -117,13 +113,9 @@ def explain(error: Exception, *, server: Server, known_hosts: Path, key: Path) -
     if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
         keyscan = f"ssh-keyscan -p {server.ssh_port} {server.address} >> {known_hosts}"
         mend = f"`{keyscan}`, and compare it with the key at its console"
-        return DsopsError(
-            f"the host key of {server.name} ({name}) is not pinned", where=str(known_hosts), mend=mend
-        )
+        return DsopsError(f"the host key of {server.name} ({name}) is not pinned", where=str(known_hosts), mend=mend)
     if isinstance(error, InvalidHostKey):
-        return DsopsError(
-            f"a line is no host key: {error}", where=str(known_hosts), mend="mend or remove that line"
-        )
+        return DsopsError(f"a line is no host key: {error}", where=str(known_hosts), mend="mend or remove that line")
     if isinstance(error, paramiko.SSHException | OSError | EOFError | ValueError):
         said = "nothing listens there" if _is_refused(error) else describe(error)
         mend = f"is the server up? `ping {server.address}`"

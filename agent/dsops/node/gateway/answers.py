@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring as quote
 
 from dsops.core.chat import Delta
-from dsops.node.gateway.errors import ApiError
 from dsops.node.gateway.release import Served
 
 DONE = "data: [DONE]\n\n"
@@ -109,11 +108,6 @@ class CompletionForm:
 
 
 Form = ChatForm | CompletionForm
-
-
-def render_error_event(error: ApiError) -> str:
-    """An error in the middle of a stream; after it the stream ends without [DONE]."""
-    return f"data: {error.render().decode()}\n\n"
 
 
 def render_model(release: Served) -> dict[str, object]:

@@ -29,7 +29,7 @@ class Ask:
 def parse_json(body: bytes) -> dict[str, Any]:
     """The object in a request body; raises ApiError that says where it is wrong."""
     try:
-        data = json.loads(body, parse_constant=_refuse_constant)
+        data = _DECODER.decode(body.decode())
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno} (char {error.pos})"
         raise _invalid_json(f"{error.msg} at {place}") from None
@@ -83,6 +83,9 @@ def _invalid_json(why: str) -> ApiError:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _kind(value: object) -> str:

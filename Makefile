@@ -1,0 +1,22 @@
+# The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
+.PHONY: help demo test fast lint format locks bench lab-down
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo:            ## from a fresh machine to an answer
+	bin/demo
+test:            ## everything, fast tests first
+	bin/test
+fast:            ## the fast tests only, under a minute
+	bin/test --fast
+lint:            ## ruff, mypy and shellcheck, as the tests run them
+	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
+format:          ## put every Python file into the house's form
+	.venv/bin/ruff check --fix agent deploy roles inventory model_repo tests && .venv/bin/ruff format agent deploy roles inventory model_repo tests
+locks:           ## write the locks again (needs uv)
+	locks/update.sh
+bench:           ## tokens/s and P99 through nginx, gateway and Triton on the lab: ratios, with spread
+	.venv/bin/python -m tests.bench.serve
+lab-down:        ## take the rehearsal servers away
+	.venv/bin/dsops lab down
