@@ -152,9 +152,7 @@ class TritonServer:
             return False
 
 
-def write_models(
-    target: Path, *, checkpoint: Path, limits: dict[str, int], model_files: dict[str, str]
-) -> Path:
+def write_models(target: Path, *, checkpoint: Path, limits: dict[str, int], model_files: dict[str, str]) -> Path:
     """A Triton model repository as a release has it. `model_files` adds or replaces files beside model.py."""
     if not (checkpoint / "openvino_model.xml").exists():
         pytest.skip(f"no checkpoint in {checkpoint}")
@@ -164,9 +162,7 @@ def write_models(
     for name, text in model_files.items():
         (target / "llm/1" / name).write_text(text)
     config = target / "llm/config.pbtxt"
-    lines = [
-        line for line in config.read_text().splitlines() if not any(f'"{key}"' in line for key in limits)
-    ]
+    lines = [line for line in config.read_text().splitlines() if not any(f'"{key}"' in line for key in limits)]
     lines += [f'parameters {{ key: "{k}" value: {{ string_value: "{v}" }} }}' for k, v in limits.items()]
     config.write_text("\n".join(lines) + "\n")
     return target

@@ -60,16 +60,20 @@ def config_file(path: str, content: str | bytes, *, owner: Owner = Owner(), chec
     + check: a command that must accept the new file ({} is its path) before it takes the old one's place
     """
     data = content.encode() if isinstance(content, str) else content
-    if host.get_fact(FileState, path=path) == f"{sha256(data).hexdigest()} {owner.text}":
+    digest = sha256(data).hexdigest()
+    if host.get_fact(FileState, path=path) == f"{digest} {owner.text}":
         host.noop(f"{path} is as wanted")
         return
     new = shlex.quote(f"{path}.dsops-new")
     steps = [
-        f"umask 077 && cat > {new}",
+        # A left-over of a run that was killed would keep its own mode and owner.
+        f"rm -f {new} && umask 077 && cat > {new}",
+        # When this side is killed, `cat` sees an end like any other: half a file must go no further.
+        f'[ "$(sha256sum < {new} | cut -c1-64)" = {digest} ]',
         f"chown {owner.user}:{owner.group} {new}",
         f"chmod {owner.mode} {new}",
         *([check.replace("{}", new)] if check else []),
-        f"sync {new} && mv -f {new} {shlex.quote(path)}",
+        f"sync {new} && mv -fT {new} {shlex.quote(path)}",
     ]
     guarded = f"{{ {' && '.join(steps)}; }} || {{ code=$?; rm -f {new}; exit $code; }}"
     yield FunctionCommand(pipe, (guarded, partial(_write, data)), {})
@@ -85,7 +89,7 @@ class FolderStates(FactBase[dict[str, str]]):
     default = dict
 
     def command(self, paths: Sequence[str]) -> str:
-        return f"stat -c '%n|%F|%a %U %G' {shlex.join(paths)} 2>/dev/null || true"
+        return f"stat -L -c '%n|%F|%a %U %G' {shlex.join(paths)} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         rows = (line.split("|") for line in output)

@@ -2,10 +2,10 @@
 
 import shlex
 import tarfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from dsops.core.sums import Sums
@@ -18,34 +18,44 @@ STAMP = ".dsops-sums"
 
 
 class TreeStamp(FactBase[str]):
-    """Two digests: of the sums that the tree was last proven against, and of the names and sizes in it now."""
+    """Two digests: of the sums that the tree was last proven against, and of what can be seen without reading it.
+
+    Seen are name, mode and owner of all in it, links and folders too, and the size of what is no folder.
+    """
 
     default = str
 
     def command(self, path: str) -> str:
         quoted = shlex.quote(path)
-        listing = f"find . -type f ! -name {STAMP} ! -name '*.pyc' -printf '%s %P\\n' | LC_ALL=C sort | sha256sum"
-        return f"cd {quoted} 2>/dev/null && cat {STAMP} 2>/dev/null && {listing} | cut -c1-64 || true"
+        ours = f"! -name {STAMP} ! -name '*.pyc' ! -name __pycache__"
+        seen = f"find . {ours} \\( -type d -printf '%P/ %m %U:%G\\n' -o -printf '%P %s %m %U:%G\\n' \\)"
+        listing = f"{seen} | LC_ALL=C sort | sha256sum | cut -c1-64"
+        return f"cd {quoted} 2>/dev/null && cat {STAMP} 2>/dev/null && {listing} || true"
 
     def process(self, output: list[str]) -> str:
         return " ".join(output)
 
 
 class TreeSums(FactBase[dict[str, str]]):
-    """path -> sha256 of every file in the tree."""
+    """path -> sha256 of every file in the tree; zeros for what is no file, such as a link."""
 
     default = dict
 
     def command(self, path: str) -> str:
-        return f"cd {shlex.quote(path)} 2>/dev/null && find . -type f ! -name '*.pyc' -exec sha256sum {{}} + || true"
+        files = "find . -type f ! -name '*.pyc' -exec sha256sum {} +"
+        others = f"find . ! -type f ! -type d -printf '{'0' * 64}  %p\\n'"
+        return f"cd {shlex.quote(path)} 2>/dev/null && {files} && {others} || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         return {line[66:].removeprefix("./"): line[:64] for line in output}
 
 
 def make_stamp(source: Path, sums: Sums) -> tuple[str, str]:
-    """What TreeStamp must print for `sums`: their digest, and the digest of their names and sizes."""
-    lines = sorted(f"{(source / name).stat().st_size} {name}\n".encode() for name in sums.files)
+    """What TreeStamp must print for `sums`: their digest, and the digest of names, sizes, modes and owners."""
+    folders = {str(parent) for name in sums.files for parent in PurePosixPath(name).parents}
+    seen = [f"{'' if folder == '.' else folder}/ 755 0:0\n" for folder in folders | {"."}]
+    seen += [_render_seen(source / name, name) for name in sums.files]
+    lines = sorted(line.encode() for line in seen)
     return sha256(sums.render().encode()).hexdigest(), sha256(b"".join(lines)).hexdigest()
 
 
@@ -70,7 +80,22 @@ def tree(source: str, path: str, sums: Sums) -> Generator[Any, None, None]:
         yield f"cd {quoted} && rm -f -- {shlex.join(extra)}"
     if missing:
         yield FunctionCommand(send, (source, path, missing), {})
+    programs = sorted(name for name in sums.files if is_program(Path(source) / name))
+    yield f"cd {quoted} && {render_modes(programs)}"
     yield FunctionCommand(prove, (path, sums, proven), {})
+
+
+def is_program(file: Path) -> bool:
+    """Whether the bundle's file may be executed; on the server its mode is 755 then, else 644."""
+    return bool(file.stat().st_mode & 0o100)
+
+
+def render_modes(programs: Sequence[str]) -> str:
+    """Shell that gives all in the current folder to root: folders and programs 755, other files 644; none empty."""
+    names = " ".join(f"! -path {shlex.quote('./' + name)}" for name in programs)
+    steps = ["find . -mindepth 1 -type d -empty -delete", "chown -R -h 0:0 .", "find . -type d ! -perm 755 -exec chmod 755 {} +"]
+    steps.append(f"find . -type f {names} ! -perm 644 -exec chmod 644 {{}} +")
+    return " && ".join([*steps, *([f"chmod 755 -- {shlex.join(programs)}"] if programs else [])])
 
 
 def send(state: State, host: Host, source: str, path: str, names: list[str]) -> bool:
@@ -81,8 +106,17 @@ def send(state: State, host: Host, source: str, path: str, names: list[str]) -> 
 
 def prove(state: State, host: Host, path: str, sums: Sums, proven: str) -> bool:
     """Hashes every file on the server against the sums, and only then leaves the stamp."""
-    check = f"cd {shlex.quote(path)} && sha256sum --check --strict --quiet - && sync -f . && echo {proven} > {STAMP}"
+    new = f"{STAMP}.new"
+    # The list itself is hashed too: were this side killed, half a list would look like a whole one.
+    whole = f'cat > {new} && [ "$(sha256sum < {new} | cut -c1-64)" = {proven} ]'
+    files = f"sha256sum --check --strict --quiet {new} && rm {new} && sync -f ."
+    check = f"cd {shlex.quote(path)} && {whole} && {files} && echo {proven} > {STAMP}"
     return pipe(state, host, check, partial(_write_text, sums.render()))
+
+
+def _render_seen(file: Path, name: str) -> str:
+    mode = "755" if is_program(file) else "644"
+    return f"{name} {file.stat().st_size} {mode} 0:0\n"
 
 
 def _write_tar(source: str, names: list[str], out: IO[bytes]) -> None:

@@ -64,10 +64,7 @@ def test_what_stays_in_the_lab_is_none(target: str, protocol: str, port: int) ->
 
 
 def test_a_packet_that_opens_nothing_is_none() -> None:
-    assert (
-        judge_packet(PLACE, Packet("10.99.0.11", "203.0.113.9", "tcp", 1, 2, opens=False, payload=b""))
-        is None
-    )
+    assert judge_packet(PLACE, Packet("10.99.0.11", "203.0.113.9", "tcp", 1, 2, opens=False, payload=b"")) is None
 
 
 def test_a_question_to_a_foreign_resolver_is_logged_by_name() -> None:

@@ -66,9 +66,7 @@ def test_only_gpu_servers_see_gpu_files() -> None:
 
 
 def test_under_systemd_a_server_is_a_delegated_unit_that_restarts_on_reboot() -> None:
-    argv = systemd_argv(
-        LAB, "gpu1", ["systemd-nspawn"], log=Path("/x.log"), settings={MARK: LAB.mark("gpu1")}
-    )
+    argv = systemd_argv(LAB, "gpu1", ["systemd-nspawn"], log=Path("/x.log"), settings={MARK: LAB.mark("gpu1")})
     assert "--unit=dsops-lab-dsops0-gpu1.service" in argv
     assert "--property=Delegate=yes" in argv
     assert "--property=RestartForceExitStatus=133" in argv

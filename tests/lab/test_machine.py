@@ -63,8 +63,7 @@ def test_a_missing_kernel_feature_is_named(feature: str) -> None:
 
 def test_too_little_disk_says_how_much_is_needed() -> None:
     assert (
-        "2.5 GB are free under /x; the lab needs 8 GB"
-        in check_machine(replace(GOOD, free_gb=2.5), place="/x")[0].what
+        "2.5 GB are free under /x; the lab needs 8 GB" in check_machine(replace(GOOD, free_gb=2.5), place="/x")[0].what
     )
 
 
@@ -81,16 +80,12 @@ def test_a_foreign_route_into_the_lab_is_refused() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    bad = Facts(
-        root=False, system="arch", programs=frozenset(), features=frozenset(), free_gb=0, file_system="nfs"
-    )
+    bad = Facts(root=False, system="arch", programs=frozenset(), features=frozenset(), free_gb=0, file_system="nfs")
     problems = check_machine(bad)
     assert len(problems) == 6
     with pytest.raises(DsopsError) as caught:
         require(problems)
-    assert all(
-        problem.what in str(caught.value) and problem.mend in str(caught.value) for problem in problems
-    )
+    assert all(problem.what in str(caught.value) and problem.mend in str(caught.value) for problem in problems)
 
 
 def test_the_packages_for_bin_demo_cover_every_program() -> None:

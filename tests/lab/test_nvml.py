@@ -90,9 +90,7 @@ def reader(library: Path, folder: Path) -> Iterator[Reader]:
 
 
 def exports(library: Path) -> set[str]:
-    lines = subprocess.run(
-        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
-    ).stdout
+    lines = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
     return {line.split()[-1] for line in lines.splitlines()}
 
 

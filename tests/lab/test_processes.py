@@ -21,9 +21,7 @@ def add(proc: Path, pid: str, *, environ: str = "", upper: str = "", ids: str = 
     (proc / pid / "ns/mnt").symlink_to("mnt:[2]" if upper else "mnt:[1]")
     (proc / pid / "environ").write_text(environ)
     (proc / pid / "status").write_text(f"Name:\tx\nNSpid:\t{ids or pid}\n")
-    (proc / pid / "mountinfo").write_text(
-        f"9 1 0:9 / / rw - overlay o rw,lowerdir=/b,upperdir={upper},workdir=/w\n"
-    )
+    (proc / pid / "mountinfo").write_text(f"9 1 0:9 / / rw - overlay o rw,lowerdir=/b,upperdir={upper},workdir=/w\n")
 
 
 @pytest.fixture

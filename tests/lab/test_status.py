@@ -22,9 +22,7 @@ OFF = ServerStatus("gpu2", "10.99.0.12", "off", False, "", 2, 0, 0, 0, 0)
         (True, True, False, True, "running"),
     ],
 )
-def test_the_state_follows_from_what_is_seen(
-    made: bool, alive: bool, frozen: bool, ssh: bool, state: str
-) -> None:
+def test_the_state_follows_from_what_is_seen(made: bool, alive: bool, frozen: bool, ssh: bool, state: str) -> None:
     assert judge_state(made=made, alive=alive, frozen=frozen, ssh=ssh) == state
 
 

@@ -82,9 +82,7 @@ def states(status: LabStatus) -> dict[str, str]:
 def begin(verb: str, lab: Lab) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-c", COMMAND, verb, repr(lab)]
     paths = {"PYTHONPATH": str(Path(__file__).parents[2] / "agent")}
-    return subprocess.Popen(
-        argv, env={**os.environ, **paths}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(argv, env={**os.environ, **paths}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def kill_after(verb: str, lab: Lab, seconds: float) -> None:
@@ -121,10 +119,7 @@ def test_a_server_is_a_fresh_debian_without_python_or_a_package_source(lab: Lab)
     ]
     assert inside(GPU9, "command -v python3 python curl wget || echo none") == "none"
     assert inside(GPU9, "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true") == ""
-    assert (
-        inside(GPU9, "grep -rlE 'https?://[^ ]*/debian' /etc/apt /var/lib/apt /var/log || echo none")
-        == "none"
-    )
+    assert inside(GPU9, "grep -rlE 'https?://[^ ]*/debian' /etc/apt /var/lib/apt /var/log || echo none") == "none"
     assert inside(GPU9, "systemctl is-system-running") == "running"
 
 
@@ -151,18 +146,13 @@ def test_a_server_with_another_host_key_is_not_trusted(lab: Lab, tmp_path: Path)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     other = (tmp_path / "other.pub").read_text().split()[:2]
     (tmp_path / "known_hosts").write_text(f"{lab.address(GPU9)} {' '.join(other)}\n")
-    argv = [
-        word.replace(str(lab.known_hosts), str(tmp_path / "known_hosts"))
-        for word in ssh_argv(lab, GPU9, "true")
-    ]
+    argv = [word.replace(str(lab.known_hosts), str(tmp_path / "known_hosts")) for word in ssh_argv(lab, GPU9, "true")]
     with pytest.raises(DsopsError, match="Host key verification failed"):
         run(argv)
 
 
 def test_simulated_gpus_are_seen_inside_and_change_while_it_runs(lab: Lab) -> None:
-    assert (
-        inside(GPU9, f"test -s /{gpus.library_path()} && grep count= {gpus.INSIDE}/driver.conf") == "count=2"
-    )
+    assert inside(GPU9, f"test -s /{gpus.library_path()} && grep count= {gpus.INSIDE}/driver.conf") == "count=2"
     gpus.change(lab.home(GPU9).gpus, 0, {"temperature": 93})
     assert inside(GPU9, f"grep temperature= {gpus.INSIDE}/gpu0.conf") == "temperature=93"
     assert inside(GPU9, f"touch {gpus.INSIDE}/gpu0.conf 2>&1 || echo refused").endswith("refused")
@@ -179,9 +169,7 @@ def planted(lab: Lab, on: Server, command: str, **wanted: object) -> Counts:
     time.sleep(0.3)
     after = read_counters(lab)[on.name]
     assert any(wanted.items() <= line.items() for line in read_log(lab)[seen:]), read_log(lab)[seen:]
-    return Counts(
-        after.dns - before.dns, after.connections - before.connections, after.packets - before.packets
-    )
+    return Counts(after.dns - before.dns, after.connections - before.connections, after.packets - before.packets)
 
 
 def test_a_planted_question_is_refused_and_counted_with_server_and_name(lab: Lab) -> None:
@@ -228,12 +216,7 @@ def json_addresses() -> list[str]:
     import json
 
     links = json.loads(run(["ip", "-json", "-4", "address"]))
-    found = [
-        info["local"]
-        for link in links
-        for info in link["addr_info"]
-        if not link["ifname"].startswith("dsops")
-    ]
+    found = [info["local"] for link in links for info in link["addr_info"] if not link["ifname"].startswith("dsops")]
     return [address for address in found if not address.startswith("127.")]
 
 

@@ -122,10 +122,7 @@ class Tally:
         counts.connections += new and attempt.kind == "packet"
 
     def render(self) -> str:
-        return (
-            json.dumps({name: asdict(counts) for name, counts in sorted(self.servers.items())}, indent=1)
-            + "\n"
-        )
+        return json.dumps({name: asdict(counts) for name, counts in sorted(self.servers.items())}, indent=1) + "\n"
 
 
 def parse_counters(text: str) -> dict[str, Counts]:
@@ -137,9 +134,7 @@ def parse_counters(text: str) -> dict[str, Counts]:
 
 def read_counters(lab: Lab) -> dict[str, Counts]:
     """Attempts to leave, by server, since the lab was made; every server is in it."""
-    return {server.name: Counts() for server in lab.servers} | parse_counters(
-        read(lab.sink / "counters.json")
-    )
+    return {server.name: Counts() for server in lab.servers} | parse_counters(read(lab.sink / "counters.json"))
 
 
 def read_log(lab: Lab) -> list[dict[str, object]]:

@@ -126,9 +126,7 @@ def purge_bases(lab: Lab) -> bool:
     """Delete the cache, unless another lab still runs on it."""
     lower = f"lowerdir={lab.base}/"
     if user := next((mount for mount in get_mounts() if lower in mount.options), None):
-        raise DsopsError(
-            f"the base systems in {lab.base} are in use", where=str(user.point), mend="end that lab first"
-        )
+        raise DsopsError(f"the base systems in {lab.base} are in use", where=str(user.point), mend="end that lab first")
     existed = lab.base.exists()
     discard(lab.base)
     return existed

@@ -65,9 +65,7 @@ def is_frozen(lab: Lab, server: Server) -> bool:
     file = _find_freezer(lab, server)
     if file is None:
         leader = find_leader(lab, server.name)
-        return leader is not None and read(Path(f"/proc/{leader}/stat")).rpartition(")")[2].split()[:1] == [
-            "T"
-        ]
+        return leader is not None and read(Path(f"/proc/{leader}/stat")).rpartition(")")[2].split()[:1] == ["T"]
     return read(file).strip() in ("FROZEN", "FREEZING", "1")
 
 

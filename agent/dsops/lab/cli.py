@@ -29,9 +29,7 @@ def up(take_over: bool) -> None:
 
 @lab.command()
 @click.option("--purge", is_flag=True, help="Delete the cached base system too.")
-@click.option(
-    "--keep-disks", is_flag=True, help="Power off cleanly; the next `up` finds the servers as they were."
-)
+@click.option("--keep-disks", is_flag=True, help="Power off cleanly; the next `up` finds the servers as they were.")
 @click.option("--take-over", is_flag=True, help="End a lab that belongs to another checkout.")
 def down(purge: bool, keep_disks: bool, take_over: bool) -> None:
     """End the servers and delete their disks; no process, mount or link stays."""

@@ -32,9 +32,7 @@ def down(
         if find_leftovers(lab):  # an `up` that was killed just now may have had one more child on its way
             _end(lab, show, disks=not keep_disks)
         if left := find_leftovers(lab):
-            raise DsopsError(
-                f"still there: {', '.join(left)}", where=str(lab.root), mend="`dsops lab down` again"
-            )
+            raise DsopsError(f"still there: {', '.join(left)}", where=str(lab.root), mend="`dsops lab down` again")
         if purge:
             with step(show, "purge") as notes:
                 base.purge_bases(lab)

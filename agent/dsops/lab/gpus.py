@@ -89,9 +89,7 @@ def change(folder: Path, which: int | str, values: Mapping[str, Value]) -> dict[
     """Change keys of gpu N, or of "driver"; None removes one. Running processes see it on their next call."""
     path = folder / ("driver.conf" if which == "driver" else f"gpu{which}.conf")
     if not path.exists():
-        raise DsopsError(
-            f"there is no simulated {path.stem}", where=str(folder), mend="see `dsops lab status`"
-        )
+        raise DsopsError(f"there is no simulated {path.stem}", where=str(folder), mend="see `dsops lab status`")
     merged: dict[str, Value] = {**parse(read(path)), **values}
     kept = {key: str(value) for key, value in merged.items() if value is not None}
     write(path, render(kept))

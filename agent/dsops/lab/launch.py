@@ -54,9 +54,7 @@ def launch(
         )
 
 
-def systemd_argv(
-    lab: Lab, part: str, argv: list[str], *, log: Path, settings: Mapping[str, str]
-) -> list[str]:
+def systemd_argv(lab: Lab, part: str, argv: list[str], *, log: Path, settings: Mapping[str, str]) -> list[str]:
     output = [f"StandardOutput=append:{log}", f"StandardError=append:{log}"]
     properties = [f"--property={line}" for line in (*PROPERTIES, *output)]
     environment = [f"--setenv={name}={value}" for name, value in settings.items()]

@@ -68,18 +68,14 @@ def check_machine(facts: Facts, *, place: str = "/var/lib/dsops-lab") -> list[Pr
     """Every reason why a lab cannot run here; [] when it can."""
     problems = []
     if not facts.root:
-        problems.append(
-            Problem("the lab needs root: it mounts, and makes bridges and machines", "run it with sudo")
-        )
+        problems.append(Problem("the lab needs root: it mounts, and makes bridges and machines", "run it with sudo"))
     if facts.system != "debian 12":
         what = f"this system is {facts.system or 'unknown'}; the lab is made for Debian 12"
         problems.append(Problem(what, "use a Debian 12 machine, or a virtual one"))
     problems += [*_check_programs(facts), *_check_kernel(facts), *_check_disk(facts, place)]
     if facts.conflict:
         mend = "end what uses these addresses (a VPN, another bridge)"
-        problems.append(
-            Problem(f"this machine already has a route into the lab's addresses: {facts.conflict}", mend)
-        )
+        problems.append(Problem(f"this machine already has a route into the lab's addresses: {facts.conflict}", mend))
     return problems
 
 

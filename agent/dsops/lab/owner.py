@@ -46,9 +46,7 @@ def check_owner(owner: Owner | None, *, checkout: str, place: str) -> None:
 
 
 @contextmanager
-def changing(
-    lab: Lab, *, checkout: str = "", take_over: bool = False, patience: float = 60
-) -> Iterator[None]:
+def changing(lab: Lab, *, checkout: str = "", take_over: bool = False, patience: float = 60) -> Iterator[None]:
     """Hold the lab's lock, as its owner. The lock is the kernel's: it dies with us, and only with us."""
     checkout = checkout or this_checkout()
     lab.root.mkdir(parents=True, exist_ok=True)

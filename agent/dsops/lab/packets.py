@@ -48,9 +48,7 @@ def parse_packet(data: bytes) -> Packet | None:
         later_fragment = struct.unpack_from("!H", data, 6)[0] & 0x1FFF
         return _parse_transport(source, target, data[9], b"" if later_fragment else data[start:])
     if len(data) >= 40 and data[0] >> 4 == 6:
-        return _parse_transport(
-            str(IPv6Address(data[8:24])), str(IPv6Address(data[24:40])), data[6], data[40:]
-        )
+        return _parse_transport(str(IPv6Address(data[8:24])), str(IPv6Address(data[24:40])), data[6], data[40:])
     return None
 
 

@@ -34,9 +34,7 @@ def find_parts(lab: Lab, part: str = "", *, proc: Path = PROC) -> list[Part]:
 
 def _find_part(lab: Lab, entry: Path, proc: Path) -> Part | None:
     if name := _find_inside(lab, entry, proc):
-        ids = next(
-            (line.split()[1:] for line in read(entry / "status").splitlines() if line[:6] == "NSpid:"), []
-        )
+        ids = next((line.split()[1:] for line in read(entry / "status").splitlines() if line[:6] == "NSpid:"), [])
         return Part(int(entry.name), name, inside=True, leader=len(ids) == 2 and ids[-1] == "1")
     mark = f"{MARK}={lab.root}:"
     for word in read(entry / "environ").split("\0"):

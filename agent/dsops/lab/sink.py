@@ -201,9 +201,7 @@ def _tap(bridge: str) -> socket.socket:
 
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in FILTER))
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(FILTER), ctypes.addressof(program))
-    )
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(FILTER), ctypes.addressof(program)))
     sock.bind((bridge, ETH_P_ALL))
     return sock
 

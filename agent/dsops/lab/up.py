@@ -57,14 +57,11 @@ def _start(lab: Lab, one: Server, root: Path, show: Show) -> bool:
         made = server.ensure_prepared(lab, one, root)
         started = server.ensure_started(lab, one)
         state = server.wait_ready(lab, one)
-        word = (
-            "made and started"
-            if made and started
-            else "started"
-            if started
-            else "renewed"
-            if made
-            else "unchanged"
-        )
-        notes += [word, str(lab.address(one)), state]
+        notes += [_word(made=made, started=started), str(lab.address(one)), state]
         return made or started
+
+
+def _word(*, made: bool, started: bool) -> str:
+    if made:
+        return "made and started" if started else "renewed"
+    return "started" if started else "unchanged"

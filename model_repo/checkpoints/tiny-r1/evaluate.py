@@ -65,6 +65,15 @@ def sort_problems(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: len(problem.question) + len(problem.reasoning))
 
 
+def render_prompts(problems: list[Problem], *, turns: int, system: str) -> list[str]:
+    """The prompts; the turns before a question are other held-out problems with their right answers."""
+    others = draw_held_out(len(problems) * turns, seed=-1) if turns else []
+    return [
+        render_prompt(problem.question, system=system, earlier=others[i * turns : (i + 1) * turns])
+        for i, problem in enumerate(problems)
+    ]
+
+
 def judge(problems: list[Problem], outputs: list[str]) -> dict[str, Any]:
     """Exact match in all and by task, and the first misses to look at."""
     asked, right, misses = Counter[str](), Counter[str](), list[str]()
@@ -91,6 +100,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=0, help="answered turns before each question")
+    parser.add_argument("--system", default="", help="a system prompt")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     load, name = (
@@ -99,7 +110,7 @@ def main() -> None:
     problems = sort_problems(draw_held_out(args.count, args.seed))
     generate = load(args.folder or HERE / name, args.device)
     begin = time.monotonic()
-    report = judge(problems, generate([render_prompt(problem.question) for problem in problems]))
+    report = judge(problems, generate(render_prompts(problems, turns=args.turns, system=args.system)))
     report["seconds"] = round(time.monotonic() - begin, 1)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

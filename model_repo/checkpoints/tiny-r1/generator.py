@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -89,9 +89,10 @@ def draw_held_out(count: int, seed: int) -> list[Problem]:
     return found
 
 
-def render_prompt(question: str, system: str = "") -> str:
-    """The prompt of a single question, exactly as the chat template renders it."""
-    return f"{v.BOS}{system}{v.USER}{question}{v.ASSISTANT}{v.THINK}\n"
+def render_prompt(question: str, *, system: str = "", earlier: Sequence[Problem] = ()) -> str:
+    """The prompt of a question after earlier turns, exactly as the chat template renders it."""
+    turns = "".join(f"{v.USER}{p.question}{v.ASSISTANT}{p.answer}{v.EOS}" for p in earlier)
+    return f"{v.BOS}{system}{turns}{v.USER}{question}{v.ASSISTANT}{v.THINK}\n"
 
 
 def render_output(problem: Problem) -> str:

@@ -80,9 +80,7 @@ def test_the_same_wheel_gives_the_same_tree_whatever_the_umask_and_order(tmp_pat
     assert read_tree(tmp_path / "one") == read_tree(tmp_path / "two")
 
 
-@pytest.mark.parametrize(
-    "missing", [name for name in WANTED if "libb64" not in name and "LICENSE" not in name]
-)
+@pytest.mark.parametrize("missing", [name for name in WANTED if "libb64" not in name and "LICENSE" not in name])
 def test_a_wheel_without_a_needed_member_is_refused_by_name(tmp_path: Path, missing: str) -> None:
     wheel = write_wheel(tmp_path / "a.whl", without=missing)
     with pytest.raises(DsopsError, match="the wheel lacks") as caught:

@@ -190,9 +190,7 @@ def test_the_same_seed_gives_the_same_answer_when_alone(server: TritonServer) ->
     assert first == second != other
 
 
-@pytest.mark.parametrize(
-    "path", ["repository/index", "systemsharedmemory/status", "trace/setting", "logging"]
-)
+@pytest.mark.parametrize("path", ["repository/index", "systemsharedmemory/status", "trace/setting", "logging"])
 def test_interfaces_that_change_the_server_are_closed(server: TritonServer, path: str) -> None:
     method = "POST" if path == "repository/index" else "GET"
     request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/v2/{path}", method=method)

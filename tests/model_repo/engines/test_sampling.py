@@ -26,9 +26,7 @@ def test_values_arrive_as_they_were_said() -> None:
 
 
 def test_a_single_stop_string_and_numbers_as_text_are_taken_like_vllms_backend_does() -> None:
-    assert parse(stop="x", temperature="0.5", max_tokens="12") == Sampling(
-        stop=("x",), temperature=0.5, max_tokens=12
-    )
+    assert parse(stop="x", temperature="0.5", max_tokens="12") == Sampling(stop=("x",), temperature=0.5, max_tokens=12)
 
 
 def test_no_max_tokens_means_as_many_as_the_limits_allow() -> None:

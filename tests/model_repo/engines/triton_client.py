@@ -31,9 +31,7 @@ class Answer:
         return self.finishes[-1]
 
 
-async def ask(
-    client: InferenceServerClient, prompt: str | bytes, *, stream: bool = False, **sampling: Any
-) -> Answer:
+async def ask(client: InferenceServerClient, prompt: str | bytes, *, stream: bool = False, **sampling: Any) -> Answer:
     """One request; raises InferenceServerException with the server's message."""
     answer = Answer()
     async for result in open_stream(client, prompt, stream=stream, **sampling):

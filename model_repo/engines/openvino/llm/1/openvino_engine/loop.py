@@ -87,16 +87,12 @@ class Loop:
     def _encode(self, prompt: str) -> list[int]:
         most = self._settings.context - 1
         if len(prompt) > self._settings.context * LONGEST_TOKEN:  # not worth the tokenizer's time
-            raise ContextLengthExceeded(
-                f"the prompt has {len(prompt)} characters; this release takes {most} tokens"
-            )
+            raise ContextLengthExceeded(f"the prompt has {len(prompt)} characters; this release takes {most} tokens")
         ids = self._pipeline.encode(prompt) if prompt else []
         if not ids:
             raise InvalidRequest("the prompt is empty")
         if len(ids) > most:
-            raise ContextLengthExceeded(
-                f"the prompt has {len(ids)} tokens; this release takes at most {most}"
-            )
+            raise ContextLengthExceeded(f"the prompt has {len(ids)} tokens; this release takes at most {most}")
         return ids
 
     def _wait_for_work(self) -> bool:

@@ -24,9 +24,7 @@ class Publisher:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._shown = Counters()
-        self._metrics = {
-            name: _make(f"dsops_engine_{name}_total", text, "COUNTER") for name, text in TOTALS.items()
-        }
+        self._metrics = {name: _make(f"dsops_engine_{name}_total", text, "COUNTER") for name, text in TOTALS.items()}
         self._metrics |= {name: _make(f"dsops_engine_{name}", text, "GAUGE") for name, text in LEVELS.items()}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)

@@ -48,9 +48,7 @@ class OpenVinoPipeline:
 
     def __init__(self, checkpoint: Path, settings: Settings) -> None:
         threads = {"INFERENCE_NUM_THREADS": settings.threads} if settings.threads else {}
-        self._inner = genai.ContinuousBatchingPipeline(
-            checkpoint, _render_scheduler(settings), "CPU", threads
-        )
+        self._inner = genai.ContinuousBatchingPipeline(checkpoint, _render_scheduler(settings), "CPU", threads)
         self._tokenizer = self._inner.get_tokenizer()
         self._bos = self._tokenizer.get_bos_token()
         self._defaults = self._inner.get_config()
@@ -67,9 +65,7 @@ class OpenVinoPipeline:
     def add(self, number: int, ids: list[int], *, sampling: Sampling, most_new: int) -> Handle:
         config = self._render_config(sampling, most_new=most_new)
         try:
-            return OpenVinoHandle(
-                self._inner.add_request(number, ov.Tensor(np.array([ids], dtype=np.int64)), config)
-            )
+            return OpenVinoHandle(self._inner.add_request(number, ov.Tensor(np.array([ids], dtype=np.int64)), config))
         except (RuntimeError, ValueError) as error:  # openvino's own checks of the configuration
             raise InvalidRequest(str(error).strip().splitlines()[-1]) from error
 

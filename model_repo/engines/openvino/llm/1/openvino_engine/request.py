@@ -47,9 +47,7 @@ def _find_sampling(read: ReadTensor, parameters: str) -> str:
     text = _read_text(read, "sampling_parameters")
     if text is not None:
         return text
-    own = {
-        key: value for key, value in json.loads(parameters or "{}").items() if not key.startswith(RESERVED)
-    }
+    own = {key: value for key, value in json.loads(parameters or "{}").items() if not key.startswith(RESERVED)}
     return json.dumps(own)
 
 

@@ -78,9 +78,7 @@ def _decimal(low: float, high: float, *, above: bool = False) -> Callable[[str, 
     def read(name: str, value: Any) -> float:
         number = _number(name, value)
         if not low <= number <= high or (above and number == low):
-            raise InvalidRequest(
-                f"{name} must be {'above' if above else 'at least'} {low:g} and at most {high:g}"
-            )
+            raise InvalidRequest(f"{name} must be {'above' if above else 'at least'} {low:g} and at most {high:g}")
         return float(number)
 
     return read

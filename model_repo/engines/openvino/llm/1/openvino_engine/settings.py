@@ -21,9 +21,7 @@ class Settings:
     cache_gb: int = 0  # key-value cache; 0 grows on demand, bounded by context x sequences
     messages_per_second: int = MESSAGES_PER_SECOND
     threads: int = 0  # of the inference; 0 lets openvino choose
-    prefix_caching: int = (
-        0  # 1 keeps common prefixes; off, so that a probe's prompt is really computed each time
-    )
+    prefix_caching: int = 0  # 1 keeps common prefixes; off, so that a probe's prompt is really computed each time
 
     def __post_init__(self) -> None:
         for name in ("context", "max_tokens", "sequences", "batched_tokens", "messages_per_second"):
@@ -36,9 +34,7 @@ class Settings:
 
 def parse_settings(parameters: Mapping[str, Any]) -> Settings:
     """From Triton's form {"context": {"string_value": "1024"}, ...}; ValueError names the parameter."""
-    wanted = [
-        field.name for field in fields(Settings) if field.default is MISSING or field.name in parameters
-    ]
+    wanted = [field.name for field in fields(Settings) if field.default is MISSING or field.name in parameters]
     return Settings(**{name: _read_int(parameters, name) for name in wanted})
 
 
