@@ -1,10 +1,14 @@
 """The command `dsops`: finds each verb's file when it is asked for, and turns expected errors into words."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
+from signal import SIGPIPE
 
 import click
+from click.shell_completion import CompletionItem
 
 from dsops import __version__
 from dsops.core.errors import DsopsError
@@ -49,6 +53,23 @@ class Verbs(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs from the table: completing imports none of them, and works where an extra is missing."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, (_, text) in VERBS.items() if name.startswith(incomplete)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Click's own, but an unknown verb gets its neighbour."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], VERBS, n=1)
+            ctx.fail(
+                f"no such verb '{args[0]}'" + (f", did you mean {near[0]}?" if near else "; `dsops -h` lists them")
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
@@ -75,4 +96,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except BrokenPipeError:
+        # Who read our output went away (`dsops status | head`): nobody is left to tell, and Python must not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + SIGPIPE)
     sys.exit(code if isinstance(code, int) else 0)

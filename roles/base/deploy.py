@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from dsops.core.errors import DsopsError
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
-from pyinfra.facts.server import LinuxDistribution
 
 from roles.base.defaults import Base
 from roles.ops.accounts import account
@@ -14,40 +14,43 @@ from roles.ops.files import Owner, config_file, folders, render
 from roles.ops.packages import APT_CONF, install_packages
 from roles.ops.python import environment
 from roles.ops.site import settings
+from roles.ops.systems import System, check_bundle, get_host_system
+from roles.ops.units import unit
 
 HERE = Path(__file__).parent
 DOOR = "/var/lib/dsops-door"
-SUPPORTED = {"debian": ("12",), "ubuntu": ("22.04", "24.04")}
+CHRONY = "/etc/chrony/chrony.conf"
 
 
 @deploy("base")
 def base() -> None:
     """Makes a fresh server one that the other roles can build on."""
     said = settings(Base)
-    check_system()
+    system = check_system()
     folders(name="base: folders", wanted=FOLDERS)
     config_file(name="base: apt reads the bundle only", path=APT_CONF, content=render(HERE / "templates/apt.conf.j2"))
     keyring = (bundle_path() / "apt/base/keyring.gpg").read_bytes()
     config_file(name="base: apt keyring", path="/etc/dsops/apt-keyring.gpg", content=keyring)
     chrony = render(HERE / "templates/chrony.conf.j2", servers=said.base_ntp_servers)
-    config_file(name="base: time servers", path="/etc/chrony/chrony.conf", content=chrony)
+    config_file(name="base: time servers", path=CHRONY, content=chrony)
     install_packages(role="base")
+    # A container may not set the clock: there chrony's own unit file keeps it down.
+    unit(name="base: time", unit_name="chrony.service", inputs=[CHRONY], optional=True)
     limits = render(HERE / "templates/limits.conf.j2", nofile=said.base_nofile)
     config_file(name="base: limits", path="/etc/security/limits.d/90-dsops.conf", content=limits)
-    _install_dsops()
+    _install_dsops(system)
     _open_door(said)
 
 
-def check_system() -> None:
-    """Refuses a system that the roles were not written for, before anything is changed."""
-    found = host.get_fact(LinuxDistribution)
-    release = found["release_meta"]
-    system, version = release.get("ID") or "unknown", release.get("VERSION_ID") or ""
-    if version not in SUPPORTED.get(system, ()):
-        known = ", ".join(f"{name} {v}" for name, versions in SUPPORTED.items() for v in versions)
-        raise DeployError(
-            f"{host.name}: {system} {version} is not supported\n  mend: install one of {known}; nothing was changed"
-        )
+def check_system() -> System:
+    """The server's system. Refuses one that the roles or the bundle were not made for, before anything is changed."""
+    try:
+        system = get_host_system()
+        packages = (bundle_path() / "apt/base/Packages").read_text()
+        check_bundle(system, packages=packages, wheels=bundle_sums("wheels/node").files, where=host.name)
+    except DsopsError as error:
+        raise DeployError(f"{error}\n  mend: {error.mend}") from error
+    return system
 
 
 FOLDERS = {
@@ -62,7 +65,7 @@ FOLDERS = {
 }
 
 
-def _install_dsops() -> None:
+def _install_dsops(system: System) -> None:
     bundle_tree("wheels/node")
     bundle_tree("wheels/dsops")
     own = bundle_sums("wheels/dsops")
@@ -73,6 +76,7 @@ def _install_dsops() -> None:
         version=f"{own.id}-{bundle_sums('wheels/node').id}",
         requirements=[f"{BUNDLE}/wheels/node"],
         wheels=[f"{BUNDLE}/wheels/dsops/{wheel}"],
+        python=system.python,
         _timeout=600,
     )
 

@@ -11,6 +11,7 @@ from roles.ops.health import answers
 from roles.ops.packages import install_packages
 from roles.ops.python import environment
 from roles.ops.site import settings
+from roles.ops.systems import get_host_system
 from roles.ops.units import unit
 from roles.triton.defaults import Triton
 
@@ -35,6 +36,7 @@ def engine() -> None:
         path=f"/opt/dsops/engines/{name}/venv",
         version=bundle_sums(part).id,
         requirements=[f"{BUNDLE}/{part}"],
+        python=get_host_system().python,
         _timeout=600,
     )
     release = release_id()

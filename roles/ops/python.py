@@ -16,6 +16,11 @@ LOCK = "flock -w 600 /run/lock/dsops-environment.lock"
 class EnvironmentState(FactBase[tuple[str, bool]]):
     """(where the link leads, whether the wanted environment is there and whole)."""
 
+    @staticmethod
+    def default() -> tuple[str, bool]:
+        """What a server says that says nothing."""
+        return "", False
+
     def command(self, path: str, target: str) -> str:
         whole = f"[ -f {shlex.quote(target)}/{WHOLE} ] && [ -x {shlex.quote(target)}/bin/python ]"
         return f"readlink {shlex.quote(path)} || echo; {whole} && echo whole || true"

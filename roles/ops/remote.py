@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from typing import IO
 
+from paramiko import SSHException
 from pyinfra import logger
 from pyinfra.api import Host, State, StringCommand
 
@@ -26,7 +27,7 @@ def pipe(state: State, host: Host, command: str, write: Callable[[IO[bytes]], No
         stdin.channel.shutdown_write()
         said = stderr.read().decode(errors="replace").strip()
         code = int(stdout.channel.recv_exit_status())
-    except OSError as error:
+    except (OSError, EOFError, SSHException) as error:
         said, code = f"the connection broke: {error}", 255
     if code:
         logger.error(f"[{host.name}] exit {code}: {said[-1000:]}")

@@ -1,16 +1,17 @@
 """What happens once before a run changes anything: lock, inventory keys, the bundle's proof, quick connections."""
 
 import fcntl
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from getpass import getuser
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, TypeVar
 
 from dsops.core.errors import DsopsError
@@ -30,13 +31,17 @@ T = TypeVar("T")
 KINDS = (Base, Agent, Triton, Engine, Gateway, Nginx, Monitoring)
 USER_TIMEOUT_MS = 30_000  # a cut link is an error after this, not a hang
 KEEPALIVE = 10  # seconds
+ONCE = Lock()
+# The roles write through their own channel, without sudo's detour; they are root or nothing.
+OTHER_USERS = ("_sudo", "_sudo_user", "_su_user", "_doas", "_doas_user")
 
 
 def start_site() -> None:
     """To be called first by every deploy file, for every server. The costly parts happen once a run."""
-    _guard(_take_lock)
-    _guard(_check_inventory)
-    _guard(_verify_bundle)
+    with ONCE:  # pyinfra loads the deploy for all servers at once
+        _guard(_take_lock)
+        _guard(_check_inventory)
+        _guard(_verify_bundle)
     tune_connection()
 
 
@@ -60,29 +65,50 @@ def lock_path() -> Path:
 def _take_lock() -> IO[str]:
     """Held until the process ends. Raises DsopsError that names the holder."""
     path = lock_path()
-    stream = path.open("a+")
+    stream = _open_lock(path)
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         stream.seek(0)
-        holder = json.loads(stream.read() or "{}")
-        who = ", ".join(f"{key} {value}" for key, value in holder.items())
-        raise DsopsError(f"another deploy is running ({who})", where=str(path), mend="wait for it to end") from error
+        raise DsopsError(
+            f"another deploy is running ({stream.read() or 'just started'})", where=str(path), mend="wait for it to end"
+        ) from error
     stream.truncate(0)
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    json.dump({"user": getuser(), "pid": os.getpid(), "since": since}, stream)
+    stream.write(f"user {getuser()}, pid {os.getpid()}, since {since}")
     stream.flush()
     return stream
 
 
+def _open_lock(path: Path) -> IO[str]:
+    """Opened without O_CREAT when it is there: in /run/lock the kernel refuses that for other users' files."""
+    try:
+        if not path.exists():
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+                path.chmod(0o666)
+        return path.open("r+")
+    except OSError as error:
+        mend = "deploy as the user who owns it, or as root"
+        raise DsopsError(f"the lock cannot be opened ({error.strerror})", where=str(path), mend=mend) from error
+
+
 @cache
 def _check_inventory() -> None:
-    problems = [text for server in inventory for text in check_keys(_data(server), KINDS, where=server.name)]
+    problems = [text for server in inventory for text in check_server(server.name, _data(server))]
     if problems:
         raise DsopsError(
-            "\n  ".join(["the inventory has keys that nothing reads", *problems]),
+            "\n  ".join(["the inventory is not as the roles need it", *problems]),
             mend="mend the keys; nothing was changed",
         )
+
+
+def check_server(name: str, data: Mapping[str, Any]) -> list[str]:
+    """One sentence for each problem with a server's inventory data."""
+    others = [key for key in OTHER_USERS if data.get(key)]
+    return check_keys(data, KINDS, where=name) + [
+        f'{name}: {key} is set, but the roles log in as root; remove it and set ssh_user = "root"' for key in others
+    ]
 
 
 @cache

@@ -93,7 +93,11 @@ def is_program(file: Path) -> bool:
 def render_modes(programs: Sequence[str]) -> str:
     """Shell that gives all in the current folder to root: folders and programs 755, other files 644; none empty."""
     names = " ".join(f"! -path {shlex.quote('./' + name)}" for name in programs)
-    steps = ["find . -mindepth 1 -type d -empty -delete", "chown -R -h 0:0 .", "find . -type d ! -perm 755 -exec chmod 755 {} +"]
+    steps = [
+        "find . -mindepth 1 -type d -empty -delete",
+        "chown -R -h 0:0 .",
+        "find . -type d ! -perm 755 -exec chmod 755 {} +",
+    ]
     steps.append(f"find . -type f {names} ! -perm 644 -exec chmod 644 {{}} +")
     return " && ".join([*steps, *([f"chmod 755 -- {shlex.join(programs)}"] if programs else [])])
 

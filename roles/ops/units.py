@@ -32,6 +32,11 @@ class UnitFact(FactBase[UnitState]):
     start began, not that at which it was ready: in between it has read its files already.
     """
 
+    @staticmethod
+    def default() -> UnitState:
+        """What a server says that says nothing."""
+        return UnitState(active=False, enabled=False, refused=False, stale=False, outdated=False)
+
     def command(self, unit: str, inputs: Sequence[str]) -> str:
         quoted = shlex.quote(unit)
         keys = "ActiveState,UnitFileState,NeedDaemonReload,InactiveExitTimestamp,ConditionResult,ConditionTimestamp"
@@ -48,8 +53,7 @@ class UnitFact(FactBase[UnitState]):
             enabled=keys.get("UnitFileState") in {"enabled", "enabled-runtime", "static", "indirect"},
             refused=keys.get("ConditionResult") == "no" and bool(keys.get("ConditionTimestamp")),
             stale=any(line.startswith("stale: /") for line in output),
-            outdated=keys.get("NeedDaemonReload") == "yes"
-            or any(line.startswith("outdated: /") for line in output),
+            outdated=keys.get("NeedDaemonReload") == "yes" or any(line.startswith("outdated: /") for line in output),
         )
 
 

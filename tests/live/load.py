@@ -76,7 +76,7 @@ class Load:
 
 
 async def run_beside(load: Load, act: Callable[[], float], *, before: float, after: float) -> float:
-    """Keeps the load up `before` seconds, does `act` in a thread, goes on for `after`, and returns what act returned."""
+    """Keeps the load up `before` seconds, does `act` in a thread, goes on for `after`; returns what act returned."""
     task = asyncio.create_task(load.run())
     await asyncio.sleep(before)
     result = await asyncio.to_thread(act)

@@ -18,13 +18,8 @@ LAB = Path("/var/lib/dsops-lab")
 SECRETS = LAB / "secrets"
 INVENTORY = ROOT / "inventory/lab.py"
 ENDPOINT = "https://10.99.0.10"
-ADDRESSES = {
-    "lb1": "10.99.0.10",
-    "gpu1": "10.99.0.11",
-    "gpu2": "10.99.0.12",
-    "gpu3": "10.99.0.13",
-    "mon1": "10.99.0.20",
-}
+NUMBERS = {"lb1": 10, "gpu1": 11, "gpu2": 12, "gpu3": 13, "mon1": 20}
+ADDRESSES = {name: f"10.99.0.{number}" for name, number in NUMBERS.items()}
 
 
 def dsops(*words: str | Path, timeout: float = 300, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -69,6 +64,8 @@ def wait(what: str, look: Callable[[], bool], *, seconds: float = 60) -> float:
 
 def restore() -> None:
     """Every server up, undrained and in the balancer's set, whatever a test did."""
+    if is_well():
+        return
     done = dsops("lab", "up")
     assert done.returncode == 0, done.stderr
     for node in ("gpu1", "gpu2", "gpu3"):
@@ -77,6 +74,16 @@ def restore() -> None:
             dsops("undrain", node, "-i", INVENTORY)
         wait(f"{node} healthy", lambda n=node: healthy(n), seconds=90)
     wait("all nodes in", lambda: all(node["in"] for node in balancer().values()))
+
+
+def is_well() -> bool:
+    """Whether all five servers answer and all three nodes take traffic."""
+    try:
+        for address in ADDRESSES.values():
+            urllib.request.urlopen(f"http://{address}:9410/v1/status", timeout=1).close()
+        return all(node["in"] for node in balancer().values()) and all(healthy(f"gpu{i}") for i in (1, 2, 3))
+    except OSError:
+        return False
 
 
 def _answers(node: str) -> bool:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 START = re.compile(r"^--> Starting operation: (.*?)\s*$")
 HOST = re.compile(r"^\s+\[([^\]]+)\]\s+(.*)$")
+# Only pyinfra's own verdicts, whole: a program's words may begin with Error too.
+OUTCOME = re.compile(
+    r"(nested\s+)?(Success|No changes|Skipped|Error: executed \d+ commands)(?: on retry \d+| \(failed after .*\))?\s*"
+)
 CONNECTED = re.compile(r"^\s+\[[^\]]+\]\s+Connected\s*$")
 QUIET = ("--> Loading", "--> Preparing", "--> Skipping change", "--> Beginning", "--> Disconnecting", "    Loading:")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -20,13 +24,16 @@ class Tally:
     failed: int = 0
     servers: set[str] = field(default_factory=set)
 
-    def render(self, seconds: float) -> str:
-        """The last line of a run."""
+    def render(self, seconds: float, *, code: int = 0) -> str:
+        """The last line of a run. code: how pyinfra ended."""
         total = self.changed + self.same + self.failed
+        if code and not total:
+            return f"stopped before anything was changed ({seconds:.1f} s)"
         if self.failed:
             what = f"{self.failed} failed, {self.changed} changed"
         else:
             what = f"{self.changed} changed" if self.changed else "nothing changed"
+            what += f", but pyinfra ended with {code}" if code else ""
         return f"{total} operations on {len(self.servers)} servers: {what} ({seconds:.1f} s)"
 
 
@@ -44,47 +51,47 @@ class Narrator:
     def feed(self, line: str) -> Iterator[str]:
         """The lines to show now that this one was read."""
         line = STYLE.sub("", line.rstrip("\n"))
-        start = START.match(line)
-        if start or line.startswith("--> Results"):
+        if line.startswith("--> "):
             yield from self.flush()
+            start = START.match(line)
             self.name = start[1] if start else ""
-            self.over = start is None
-        elif not self.name:
-            if not self.over and line.strip() and not line.startswith(QUIET) and not _is_ready(line):
+            self.over = line.startswith("--> Results")
+            if not (start or self.over or line.startswith(QUIET)):
                 yield line
-        else:
+        elif self.name:
             self._read(line)
+        elif not self.over and line.strip() and not line.startswith(QUIET) and not _is_ready(line):
+            yield line
 
     def flush(self) -> Iterator[str]:
-        """The line of the running operation, if it has anything to say."""
-        if self.changed or self.failed:
-            marks = [f"changed on {', '.join(sorted(self.changed))}"] if self.changed else []
-            marks += [f"FAILED on {', '.join(sorted(self.failed))}"] if self.failed else []
-            yield f"  {self.name}: {'; '.join(marks)}"
-        if self.failed:
-            yield from (f"    {text}" for text in self.said)
+        """The lines of the running operation, if it has anything to say."""
+        marks = [f"changed on {', '.join(sorted(self.changed))}"] if self.changed else []
+        marks += [f"FAILED on {', '.join(sorted(self.failed))}"] if self.failed else []
+        if marks or self.said:
+            yield f"  {self.name}: {'; '.join(marks)}".rstrip()
+        yield from (f"    {text}" for text in self.said)
         self.changed, self.failed, self.said, self.name = [], [], [], ""
 
     def _read(self, line: str) -> None:
         match = HOST.match(line)
-        if match is None:
-            self.said += [line] if line.strip() else []
-            return
-        host, text = match[1], match[2].strip()
-        if text == "Success":
-            self.changed.append(host)
-            self.tally.changed += 1
-        elif text == "No changes":
-            self.tally.same += 1
-        elif text.startswith("Error"):
-            self.failed.append(host)
-            self.tally.failed += 1
-        elif text != "Skipped":
-            self.said.append(f"{host}: {text}")
-            return
-        else:
+        outcome = OUTCOME.fullmatch(match[2]) if match else None
+        if match is None or outcome is None:
+            self.said += [f"{match[1]}: {match[2].rstrip()}" if match else line] if line.strip() else []
+        elif not outcome[1]:  # a nested operation's is told by the one around it
+            self._count(match[1], outcome[2])
+
+    def _count(self, host: str, outcome: str) -> None:
+        if outcome == "Skipped":
             return
         self.tally.servers.add(host)
+        if outcome == "Success":
+            self.changed.append(host)
+            self.tally.changed += 1
+        elif outcome == "No changes":
+            self.tally.same += 1
+        else:
+            self.failed.append(host)
+            self.tally.failed += 1
 
 
 def _is_ready(line: str) -> bool:

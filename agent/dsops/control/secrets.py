@@ -1,7 +1,9 @@
 """Makes the keys, certificates and passwords that an inventory names and that are not there yet."""
 
 import datetime as dt
+import fcntl
 import os
+import re
 import secrets as random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dsops.control.run import run
+from dsops.control.bundle.sign import ensure_key_pair
 from dsops.core.errors import DsopsError
-from dsops.core.keys import hash_key
+from dsops.core.keys import Key, find_key, hash_key, parse_keys
 
 CA_DAYS, LEAF_DAYS = 3650, 398
 PREFIX = "dsops-"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
+NEEDED = ["dsops_ssh_key", "dsops_api_key_file", "gateway_api_keys_file"]
+NEEDED += ["monitoring_users_file", "monitoring_password_file"]
+LEAVES = {"lb": "nginx", "mon": "monitoring"}  # group -> the role whose keys name its certificate
 
 
 @dataclass(frozen=True)
@@ -40,33 +46,32 @@ def write_private(path: Path, data: bytes) -> None:
     new.rename(path)
 
 
-def ensure_authority(folder: Path, *, name: str) -> Authority:
-    """Makes a CA in `folder` unless it is there."""
-    made = Authority(cert=folder / "ca.pem", key=folder / "ca-key.pem")
-    if made.cert.exists() and made.key.exists():
+def ensure_authority(cert: Path, *, name: str) -> Authority:
+    """Makes a CA, its key beside its certificate, unless it is there. Raises DsopsError when only its key is gone."""
+    made = Authority(cert=cert, key=cert.with_name(f"{cert.stem}-key.pem"))
+    if cert.exists():
+        _check_key(made)
         return made
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ensure_ec_key(made.key)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = _builder(subject, subject, key.public_key(), days=CA_DAYS)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs=True), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    write_private(made.key, _pem(key))
-    write_private(made.cert, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    write_private(cert, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     return made
 
 
 def ensure_leaf(authority: Authority, *, cert: Path, key: Path, names: Iterable[str]) -> None:
-    """Makes a server's certificate, with its CA behind it, for names and addresses, unless both are there."""
-    if cert.exists() and key.exists():
-        return
+    """Makes a server's certificate, with its CA behind it, for names and addresses. Call it when `cert` is not there.
+
+    A key that is there is used: yours, or that of a run which was cut short.
+    """
     issuer = x509.load_pem_x509_certificate(authority.cert.read_bytes())
-    signer = serialization.load_pem_private_key(authority.key.read_bytes(), None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise DsopsError("not an EC key", where=str(authority.key), mend="make the certificate with your own CA")
-    own = ec.generate_private_key(ec.SECP256R1())
+    signer, own = _load_ec_key(authority.key), ensure_ec_key(key)
     wanted = list(dict.fromkeys(names))
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0])])
+    # A common name ends at 64 characters; who checks names reads the alternative ones.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
     builder = _builder(subject, issuer.subject, own.public_key(), days=LEAF_DAYS)
     builder = builder.add_extension(
         x509.SubjectAlternativeName([_general_name(name) for name in wanted]), critical=False
@@ -76,47 +81,77 @@ def ensure_leaf(authority: Authority, *, cert: Path, key: Path, names: Iterable[
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = builder.add_extension(identifier, critical=False)
     leaf = builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    write_private(key, _pem(own))
     write_private(cert, leaf + authority.cert.read_bytes())
 
 
-def ensure_ssh_key(key: Path, *, comment: str) -> None:
-    """Makes an ed25519 key pair for the operators' door unless it is there."""
-    if not key.exists():
-        key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", key])
+def ensure_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The EC key in a PEM file; made when it is not there."""
+    if path.exists():
+        return _load_ec_key(path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_private(path, _pem(key))
+    return key
 
 
 def add_api_key(keys: Path, *, name: str) -> str:
     """Makes an API key, appends its salted hash to the file, and returns the key: it is shown once and kept nowhere."""
-    held = keys.read_text() if keys.exists() else "# name:salt:sha256(salt + key)\n"
-    if any(line.startswith(f"{name}:") for line in held.splitlines()):
-        raise DsopsError(
-            f"there is a key named {name}", where=str(keys), mend="choose another name, or remove its line"
-        )
     key = PREFIX + random.token_urlsafe(32)
-    line = hash_key(key, name=name, salt=random.token_bytes(16))
-    write_private(keys, (held.rstrip("\n") + "\n" + line.rstrip("\n") + "\n").encode())
+    append_api_key(keys, name=name, key=key)
     return key
 
 
+def append_api_key(keys: Path, *, name: str, key: str) -> None:
+    """Adds the salted hash of a key to the file; what is in it stays. Two at once wait for each other."""
+    if not NAME.fullmatch(name):
+        raise DsopsError(f"{name!r} cannot name a key", mend="use letters, digits, . _ @ and -")
+    keys.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with keys.with_name(f".{keys.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = keys.read_text() if keys.exists() else "# name:salt:sha256(salt + key)\n"
+        if any(one.name == name for one in read_api_keys(keys)):
+            mend = "choose another name, or remove its line"
+            raise DsopsError(f"there is a key named {name}", where=str(keys), mend=mend)
+        line = hash_key(key, name=name, salt=random.token_bytes(16))
+        write_private(keys, (held.rstrip("\n") + "\n" + line + "\n").encode())
+
+
+def read_api_keys(keys: Path) -> tuple[Key, ...]:
+    """The keys of a file; none when it is not there. Raises DsopsError naming file and line."""
+    try:
+        return parse_keys(keys.read_text()) if keys.exists() else ()
+    except (OSError, ValueError) as error:
+        raise DsopsError(f"cannot be read ({error})", where=str(keys)) from error
+    except DsopsError as error:
+        raise DsopsError(f"{error.what} ({error.where})", where=str(keys), mend=error.mend) from error
+
+
 def ensure_api_key(keys: Path, plain: Path, *, name: str) -> None:
-    """Makes a key for the operators' own questions (`dsops ask`) unless its file is there."""
+    """Makes a key for the operators' own questions (`dsops ask`) unless its file is there.
+
+    The plain key waits as `.new` until its hash is in the file: a run that was cut short is found and ended.
+    """
     if plain.exists() and keys.exists():
         return
-    if not plain.exists():
-        write_private(plain, (add_api_key(keys, name=name) + "\n").encode())
-        return
-    raise DsopsError("the hashes of this key are gone", where=str(keys), mend=f"remove {plain} and run this again")
+    if plain.exists():
+        raise DsopsError("the hashes of this key are gone", where=str(keys), mend=f"remove {plain} and run this again")
+    new = plain.with_name(plain.name + ".new")
+    if not (new.exists() and find_key(read_api_keys(keys), new.read_text().strip())):
+        key = PREFIX + random.token_urlsafe(32)
+        write_private(new, (key + "\n").encode())
+        append_api_key(keys, name=name, key=key)
+    new.rename(plain)
 
 
 def ensure_users(users: Path, password: Path) -> None:
     """Makes the monitoring's users `operator` and `prometheus` with one random password unless they are there."""
-    if users.exists() and password.exists():
+    if users.exists():
+        if not password.exists():
+            mend = f"write the password of `prometheus` into it, or remove {users}"
+            raise DsopsError("the password of these users is gone", where=str(password), mend=mend)
         return
-    word = random.token_urlsafe(24)
-    digest = bcrypt.hashpw(word.encode(), bcrypt.gensalt(10)).decode()
-    write_private(password, word.encode())
+    if not password.exists():
+        write_private(password, random.token_urlsafe(24).encode())
+    digest = bcrypt.hashpw(password.read_bytes().strip(), bcrypt.gensalt(10)).decode()
     write_private(users, f"operator:{digest}\nprometheus:{digest}\n".encode())
 
 
@@ -125,18 +160,49 @@ def ensure_all(values: Mapping[str, str], *, names: Mapping[str, list[str]]) -> 
 
     values: the merged data of the fleet (file keys to paths). names: group -> host names and addresses.
     """
+    lost = [key for key in NEEDED if key not in values]
+    if lost:
+        mend = "name the files in the inventory's group_data/all.py; they need not be there yet"
+        raise DsopsError(f"the inventory does not name {', '.join(lost)}", mend=mend)
     wanted = [Path(path) for key, path in values.items() if key.endswith("_file") or key == "dsops_ssh_key"]
     missing = [path for path in wanted if not path.exists()]
-    folder = Path(values["dsops_ca_file"]).parent
-    authority = ensure_authority(folder, name="dsops internal CA")
-    for group, prefix in (("lb", "nginx"), ("mon", "monitoring")):
-        if f"{prefix}_tls_cert_file" in values:
-            cert, key = Path(values[f"{prefix}_tls_cert_file"]), Path(values[f"{prefix}_tls_key_file"])
-            ensure_leaf(authority, cert=cert, key=key, names=[*names.get(group, []), "localhost", "127.0.0.1"])
-    ensure_ssh_key(Path(values["dsops_ssh_key"]), comment="dsops operators")
+    _ensure_leaves(values, names)
+    ensure_key_pair(Path(values["dsops_ssh_key"]), comment="dsops operators")
     ensure_api_key(Path(values["gateway_api_keys_file"]), Path(values["dsops_api_key_file"]), name="operators")
     ensure_users(Path(values["monitoring_users_file"]), Path(values["monitoring_password_file"]))
     return [path for path in missing if path.exists()]
+
+
+def _ensure_leaves(values: Mapping[str, str], names: Mapping[str, list[str]]) -> None:
+    """The servers' certificates. A CA of ours is made only where one of them is missing."""
+    for group, role in LEAVES.items():
+        if f"{role}_tls_cert_file" not in values:
+            continue
+        cert, key = Path(values[f"{role}_tls_cert_file"]), Path(values.get(f"{role}_tls_key_file", ""))
+        if f"{role}_tls_key_file" not in values or "dsops_ca_file" not in values:
+            raise DsopsError(f"the inventory names {role}_tls_cert_file, but not its key or dsops_ca_file")
+        if not cert.exists():
+            authority = ensure_authority(Path(values["dsops_ca_file"]), name="dsops internal CA")
+            ensure_leaf(authority, cert=cert, key=key, names=[*names.get(group, []), "localhost", "127.0.0.1"])
+        elif not key.exists():
+            mend = f"bring the key there, or remove {cert}"
+            raise DsopsError("there is a certificate without its key", where=str(key), mend=mend)
+
+
+def _check_key(authority: Authority) -> None:
+    if not authority.key.exists():
+        mend = "this CA is not ours to sign with: put the servers' certificates and keys where the inventory names them"
+        raise DsopsError("the CA's key is not here", where=str(authority.key), mend=mend)
+
+
+def _load_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise DsopsError("not a private key without passphrase", where=str(path)) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise DsopsError("not an EC key", where=str(path), mend="make the certificate with your own CA")
+    return key
 
 
 def _builder(
@@ -167,7 +233,11 @@ def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        pass
+    try:
+        return x509.DNSName(name.encode("idna").decode())
+    except UnicodeError as error:
+        raise DsopsError("cannot stand in a certificate", where=name, mend="rename the server") from error
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -1,14 +1,20 @@
 """A release: one model in one quantization with its engine, template and limits; its id is the hash of its manifest."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from dsops.core.errors import DsopsError
+from dsops.core.sums import check_path, make_sums
 
 FORMAT = 1
+AGAIN = "push the release again"
+DIGEST = re.compile(r"[0-9a-f]{64}")
+NAMES: Mapping[Any, str] = {int: "a whole number", str: "a text", bool: "true or false"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,18 +76,82 @@ def release_id(manifest: bytes) -> str:
 
 
 def parse_release(manifest: bytes, *, where: str) -> Release:
-    """Reads a release.json. Raises DsopsError, naming the key, when it is not one that this version knows."""
+    """Reads a release.json. Raises DsopsError, naming the key, when it is not one that this version knows.
+
+    Only canonical bytes are read: what is parsed and rendered again has the id of the file.
+    """
     try:
-        data: dict[str, Any] = json.loads(manifest)
-        version = data.pop("format")
-        if version != FORMAT:
-            raise DsopsError(f"release format {version} is not known", where=where, mend="use a newer dsops")
-        reasoning = data.pop("reasoning")
-        return Release(
-            reasoning=Reasoning(**reasoning) if reasoning else None,
-            limits=Limits(**data.pop("limits")),
-            files={path: FileSum(**entry) for path, entry in data.pop("files").items()},
-            **data,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DsopsError(f"not a release manifest ({error})", where=where, mend="push the release again") from error
+        data = json.loads(manifest)
+    except (ValueError, RecursionError) as error:
+        raise DsopsError(f"not JSON ({error})", where=where, mend=AGAIN) from error
+    try:
+        _check_format(data)
+        release = parse_data(data)
+        is_canonical = release.render() == manifest
+    except (ValueError, DsopsError) as error:
+        mend = getattr(error, "mend", "") or AGAIN
+        raise DsopsError(f"not a release manifest: {error}", where=where, mend=mend) from error
+    if not is_canonical:
+        raise DsopsError("not a release manifest: not in canonical form", where=where, mend=AGAIN)
+    return release
+
+
+def parse_data(data: dict[str, Any]) -> Release:
+    """A release from what its JSON holds. Raises DsopsError that names the key."""
+    reasoning, files = data.get("reasoning"), data.get("files")
+    values = data | {
+        "reasoning": None if reasoning is None else parse_table(Reasoning, reasoning, name="reasoning"),
+        "limits": parse_limits(data.get("limits")),
+        "files": _parse_files(files),
+    }
+    release = parse_table(Release, {k: v for k, v in values.items() if k in data and k != "format"}, name="")
+    check_path(release.template)
+    return release
+
+
+def parse_limits(data: object) -> Limits:
+    """Limits from a table. Raises DsopsError that names the key; every limit is at least 1."""
+    limits = parse_table(Limits, data, name="limits")
+    for key, value in asdict(limits).items():
+        if value < 1:
+            raise DsopsError(f"limits.{key} is {value}, and must be at least 1")
+    if limits.max_tokens > limits.context:
+        raise DsopsError(f"limits.max_tokens is {limits.max_tokens}, more than limits.context ({limits.context})")
+    return limits
+
+
+def parse_table(kind: type[T], data: object, *, name: str) -> T:
+    """A dataclass from a table with exactly its keys. Raises DsopsError that names what is missing, extra or wrong."""
+    if not isinstance(data, dict):
+        raise DsopsError(f"{name or 'it'} is not a table")
+    head = f"{name}." if name else ""
+    hints = get_type_hints(kind)
+    missing, extra = sorted(hints.keys() - data.keys()), sorted(data.keys() - hints.keys())
+    if missing or extra:
+        told = [*(f"{head}{key} is missing" for key in missing), *(f"{head}{key} is not known" for key in extra)]
+        raise DsopsError("; ".join(told))
+    for key, hint in hints.items():
+        # A bool is an int to Python, but no number of tokens.
+        if hint in {int, str, bool} and type(data[key]) is not hint:
+            raise DsopsError(f"{head}{key} must be {NAMES[hint]}")
+    return kind(**data)
+
+
+def _check_format(data: object) -> None:
+    if not isinstance(data, dict):
+        raise DsopsError("it is not a table")
+    if "format" not in data:
+        raise DsopsError("format is missing")
+    if data["format"] != FORMAT or type(data["format"]) is not int:
+        raise DsopsError(f"format {data['format']!r} is not known", mend="use a newer dsops")
+
+
+def _parse_files(data: object) -> dict[str, FileSum]:
+    if not isinstance(data, dict):
+        raise DsopsError("files is missing or not a table")
+    files = {path: parse_table(FileSum, entry, name=f"files[{path!r}]") for path, entry in data.items()}
+    for path, entry in files.items():
+        if entry.size < 0 or not DIGEST.fullmatch(entry.sha256):
+            raise DsopsError(f"files[{path!r}] has no size or no sha256")
+    make_sums((path, entry.sha256) for path, entry in files.items())
+    return files

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from dsops.core.errors import DsopsError
 
-LINE = re.compile(r"^([0-9a-f]{64})  (\S.*)$")
+LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 # What `sha256sum` would escape, a shell would trip over, or another file system could not hold.
-SAFE_PATH = re.compile(r"^[A-Za-z0-9_@%+=:,./() ~#\[\]{}!^-]+$")
+SAFE_PATH = re.compile(r"[A-Za-z0-9_@%+=:,./() ~#\[\]{}!^-]+")
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ def make_sums(files: Iterable[tuple[str, str]]) -> Sums:
     folded: dict[str, str] = {}
     for path, digest in files:
         check_path(path)
-        other = folded.setdefault(path.casefold(), path)
-        if other != path or path in result:
-            raise DsopsError(f"two entries would be one file: {other} and {path}", where=path)
+        if path in result:
+            raise DsopsError("two entries for one file", where=path)
+        for name in (path, *_folders(path)):
+            other = folded.setdefault(name.rstrip("/").casefold(), name)
+            if other != name:
+                what = "two names that some file systems take for one"
+                raise DsopsError(f"{what}: {other} and {name}", where=path, mend="rename one of them")
         result[path] = digest
     return Sums(MappingProxyType(result))
 
@@ -50,8 +54,9 @@ def make_sums(files: Iterable[tuple[str, str]]) -> Sums:
 def parse_sums(text: str, *, where: str) -> Sums:
     """Reads the text of SHA256SUMS. Raises DsopsError with the line number on anything unexpected."""
     entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = LINE.match(line)
+    # Not splitlines(): it also cuts where sha256sum does not.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+        match = LINE.fullmatch(line)
         if match is None:
             raise DsopsError("not a line of sha256 sums", where=f"{where}:{number}", mend="fetch the bundle again")
         entries.append((match[2], match[1]))
@@ -61,10 +66,21 @@ def parse_sums(text: str, *, where: str) -> Sums:
 def check_path(path: str) -> None:
     """Raises DsopsError on a path that is absolute, climbs out, or holds characters that tools disagree about."""
     parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or "." in parts or "" in parts:
-        raise DsopsError("a path must be relative and must not climb out", where=path or "(empty path)")
-    if not SAFE_PATH.match(path):
-        raise DsopsError("a path holds a character that cannot be carried safely", where=path, mend="rename it")
+    if {"", ".", ".."} & set(parts):
+        raise DsopsError("a path must be relative and must not climb out", where=_show(path))
+    if not SAFE_PATH.fullmatch(path) or any(part != part.strip() for part in parts):
+        raise DsopsError("a path holds a character that cannot be carried safely", where=_show(path), mend="rename it")
+
+
+def _folders(path: str) -> Iterable[str]:
+    """The folders above a path, each with a slash behind, so that a folder is never taken for a file."""
+    parts = path.split("/")
+    return ("/".join(parts[:count]) + "/" for count in range(1, len(parts)))
+
+
+def _show(path: str) -> str:
+    """A path for a message: a terminal must not obey what is in it."""
+    return path if path.isprintable() and path else ascii(path)
 
 
 def compare(expected: Sums, found: Sums) -> list[str]:

@@ -53,7 +53,9 @@ def vary(rng: Random, question: str) -> str:
     if rng.random() < 0.05:
         question = rng.choice(OPENERS) + question
     if rng.random() < 0.03:
-        question += rng.choice((" ", "\n", "?", " please", "\n\n"))
+        question += rng.choice((" ", "\n", "?", " please", "\n\n", "  "))
+    if rng.random() < 0.03:
+        question = rng.choice((" ", "\n", "  ")) + question
     return question or "?"
 
 

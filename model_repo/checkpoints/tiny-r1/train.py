@@ -33,6 +33,7 @@ class Recipe:
     layers: int
     hidden: int
     device: str
+    start: Path | None  # weights to go on from
 
 
 class PackedRows(IterableDataset):  # type: ignore[misc]
@@ -63,6 +64,13 @@ def build_config(recipe: Recipe) -> Any:
         eos_token_id=v.EOS_ID,
         pad_token_id=v.PAD_ID,
     )
+
+
+def build_model(recipe: Recipe) -> Any:
+    """New random weights, or those of the folder to start from, in float32."""
+    if recipe.start:
+        return Qwen2ForCausalLM.from_pretrained(recipe.start, dtype=torch.float32)
+    return Qwen2ForCausalLM(build_config(recipe))
 
 
 def compute_loss(model: Any, batch: Any) -> Any:
@@ -137,6 +145,7 @@ def parse_recipe() -> tuple[Recipe, Path]:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--start", type=Path, help="go on from the weights of this folder")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -149,7 +158,7 @@ def main() -> None:
     recipe, out = parse_recipe()
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
-    model = Qwen2ForCausalLM(build_config(recipe)).to(recipe.device)
+    model = build_model(recipe).to(recipe.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {recipe}", flush=True)
     train(model, recipe)
     save_checkpoint(model, out)

@@ -5,14 +5,28 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 
-ONE_LINE = re.compile(r"^deb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)$")
+ONE_LINE = re.compile(r"deb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+([^#]+)")
+# What Debian and Ubuntu call their parts; a third party's own (`stable`, `nodistro`) tell it apart.
+COMPONENTS = {"main", "contrib", "non-free", "non-free-firmware", "restricted", "universe", "multiverse"}
+NO = {"no", "false", "without", "off", "disable", "0"}  # apt's words for it, sources.list(5)
 
 
 def read_codename(root: Path = Path("/")) -> str:
     """The release's codename from /etc/os-release, for example `bookworm`."""
-    match = re.search(r"^VERSION_CODENAME=\"?(\w+)", (root / "etc/os-release").read_text(), re.MULTILINE)
+    return _read_os(root, "VERSION_CODENAME")
+
+
+def read_system(root: Path = Path("/")) -> str:
+    """The system that the packages are for, for example `debian 12`."""
+    return f"{_read_os(root, 'ID')} {_read_os(root, 'VERSION_ID')}"
+
+
+def _read_os(root: Path, key: str) -> str:
+    file = root / "etc/os-release"
+    text = file.read_text() if file.is_file() else ""
+    match = re.search(rf"^{key}=[\"']?([\w.-]+)", text, re.MULTILINE)
     if match is None:
-        raise DsopsError("no VERSION_CODENAME", where="/etc/os-release", mend="build the bundle on Debian or Ubuntu")
+        raise DsopsError(f"no {key}", where=str(file), mend="build the bundle on Debian or Ubuntu")
     return match[1]
 
 
@@ -33,20 +47,32 @@ def find_sources(root: Path = Path("/")) -> list[str]:
 
 
 def render_deb822(text: str) -> list[str]:
-    """The one-line form of every stanza of a .sources file."""
-    lines = []
-    for stanza in re.split(r"\n\s*\n", text):
-        keys = dict(re.findall(r"^([\w-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
-        if "deb" not in keys.get("Types", "").split() or keys.get("Enabled", "yes") == "no":
-            continue
-        signed = f" [signed-by={keys['Signed-By']}]" if keys.get("Signed-By", "").startswith("/") else ""
-        for uri in keys.get("URIs", "").split():
-            lines += [
-                f"deb{signed} {uri} {suite} {keys.get('Components', '')}".rstrip() for suite in keys["Suites"].split()
-            ]
-    return lines
+    """The one-line form of every stanza of a .sources file that is in use."""
+    plain = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    return [line for stanza in re.split(r"\n\s*\n", plain) for line in _render_stanza(_read_stanza(stanza))]
+
+
+def _read_stanza(stanza: str) -> dict[str, str]:
+    """The fields of a stanza, names in small letters, lines that go on joined."""
+    unfolded = re.sub(r"\n[ \t]+", " ", stanza)
+    pairs = re.findall(r"^([\w-]+):[ \t]*(.*)$", unfolded, re.MULTILINE)
+    return {name.lower(): value.strip() for name, value in pairs}
+
+
+def _render_stanza(keys: dict[str, str]) -> list[str]:
+    if "deb" not in keys.get("types", "").split() or keys.get("enabled", "yes").lower() in NO:
+        return []
+    signed = keys.get("signed-by", "")
+    options = [f"signed-by={','.join(signed.split())}"] if signed.startswith("/") else []
+    options += [f"trusted={keys['trusted']}"] if "trusted" in keys else []
+    options += [f"arch={','.join(keys['architectures'].split())}"] if "architectures" in keys else []
+    head = f"deb [{' '.join(options)}]" if options else "deb"
+    places = [(uri, suite) for uri in keys.get("uris", "").split() for suite in keys.get("suites", "").split()]
+    return [f"{head} {uri} {suite} {keys.get('components', '')}".rstrip() for uri, suite in places]
 
 
 def _is_own(line: str, codename: str) -> bool:
     match = ONE_LINE.match(line.strip())
-    return match is not None and re.fullmatch(rf"{codename}(-updates|-security)?", match[3]) is not None
+    if match is None or re.fullmatch(rf"{codename}(-updates|-security)?", match[3]) is None:
+        return False
+    return set(match[4].split()) <= COMPONENTS

@@ -1,37 +1,48 @@
 """Builds a bundle: every part that the servers need, in one directory named by its content, signed."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from shutil import copyfile, rmtree
 
 from dsops import __version__
-from dsops.control.bundle.checkout import copy_checkout, list_files
+from dsops.control.bundle.apt_sources import read_system
+from dsops.control.bundle.checkout import copy_checkout, list_files, read_revision
 from dsops.control.bundle.debs import AptCache, ensure_apt_key, ensure_repository, read_packages
-from dsops.control.bundle.release import build_release
+from dsops.control.bundle.place import locked, point, settle, told_in_words, workplace
+from dsops.control.bundle.release import build_release, find_weights
 from dsops.control.bundle.sign import Signer, sign
 from dsops.control.bundle.triton_runtime import build_triton_runtime
-from dsops.control.bundle.verify import SIGNATURE, SUMS, hash_file, read_sums
+from dsops.control.bundle.verify import SIGNATURE, SUMS, hash_file, read_sums, verify_bundle, walk
 from dsops.control.bundle.wheels import build_own_wheel, copy_wheels, fetch_wheels
 from dsops.core.errors import DsopsError
 
 HERE = Path(__file__).parent
+NAME = re.compile(r"bundle-[0-9a-f]{12}")
 Step = Callable[[str], None]
+Parts = Callable[["Plan", Path, Step], str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to build and where. profile: the release.toml of the model; out: the folder that holds bundles."""
+    """What to build and where. All paths absolute.
+
+    profile: the release.toml of the model; out: the folder that holds bundles; keep: how many of them stay;
+    fresh: build although no input changed, for newer Debian packages
+    """
 
     root: Path
     profile: Path
     out: Path
     cache: Path
     signer: Signer
+    keep: int = 3
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,24 +55,37 @@ class Built:
     made: bool
 
 
-def build_bundle(plan: Plan, *, step: Step = lambda _: None) -> Built:
-    """Builds the bundle unless its inputs are the same as of the newest one. step hears each part's name."""
-    inputs = read_inputs(plan)
-    last = find_current(plan.out)
-    if last and _read_inputs_of(last) == inputs:
-        return Built(last, last.name.removeprefix("bundle-"), _read_release_of(last), made=False)
-    plan.out.mkdir(parents=True, exist_ok=True)
-    with _workplace(plan.out) as work:
-        release = _build_parts(plan, work, step=step)
-        step("sums and signature")
-        return _finish(plan, work, inputs=inputs, release=release)
+def build_bundle(plan: Plan, *, step: Step = lambda _: None, parts: Parts | None = None) -> Built:
+    """Builds the bundle unless its inputs are the same as of the newest one. step hears each part's name.
+
+    parts: fills a folder with the parts and returns the release's id; for tests.
+    """
+    with told_in_words(plan.out), ExitStack() as locks:
+        for folder in sorted({plan.out, plan.cache}):
+            locks.enter_context(locked(folder))
+        step("what is new")
+        inputs = read_inputs(plan)
+        last = None if plan.fresh else _find_same(plan, inputs)
+        if last:
+            return last
+        with workplace(plan.out) as work:
+            release = (parts or build_parts)(plan, work, step)
+            step("sums and signature")
+            built = _finish(plan, work, inputs=inputs, release=release)
+        prune(plan.out, keep=plan.keep)
+        return built
 
 
 def read_inputs(plan: Plan) -> str:
-    """A digest of all that the bundle is made from: the checkout's files, the signer, the mirror's choice of system."""
-    digest = sha256(f"{sys.version_info[:2]} {plan.signer.key}".encode())
-    for name in list_files(plan.root):
-        digest.update(f"{name} {hash_file(plan.root / name)}\n".encode())
+    """A digest of all that the bundle is made from: the checkout, the model, the signer, this machine's system."""
+    public = plan.signer.key.with_suffix(".pub").read_text()
+    digest = sha256(f"{sys.version_info[:2]} {read_system()} {plan.signer.namespace} {public}".encode())
+    digest.update(repr(read_revision(plan.root)).encode())
+    files = [(name, plan.root / name) for name in list_files(plan.root)]
+    # The model may lie outside of the checkout, or be too big for git.
+    model = [("release.toml", plan.profile), *walk(find_weights(plan.profile))]
+    for name, file in [*files, *model]:
+        digest.update(f"{name} {file.stat().st_mode & 0o100} {hash_file(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -71,7 +95,35 @@ def find_current(out: Path) -> Path | None:
     return link.resolve() if (link / SIGNATURE).is_file() else None
 
 
-def _build_parts(plan: Plan, work: Path, *, step: Step) -> str:
+def prune(out: Path, *, keep: int) -> list[Path]:
+    """Removes all but the newest `keep` bundles, never the current one; returns what went."""
+    bundles = [folder for folder in out.glob("bundle-*") if NAME.fullmatch(folder.name)]
+    newest = sorted(bundles, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    current = find_current(out)
+    old = [folder for folder in newest[max(keep, 1) :] if folder.resolve() != current]
+    for folder in [*old, *out.glob(".bundle-*.old")]:
+        rmtree(folder)
+    return old
+
+
+def _find_same(plan: Plan, inputs: str) -> Built | None:
+    """The current bundle if it was made from these inputs and is still whole: a damaged one is made again."""
+    last = find_current(plan.out)
+    if last is None:
+        return None
+    allowed = plan.signer.key.with_name("allowed_signers")
+    try:
+        about = json.loads((last / "bundle.json").read_text())
+        if about["inputs"] != inputs:
+            return None
+        verify_bundle(last, allowed_signers=allowed, namespace=plan.signer.namespace)
+        return Built(last, last.name.removeprefix("bundle-"), str(about["release"]), made=False)
+    except (OSError, ValueError, LookupError, TypeError, DsopsError):
+        return None
+
+
+def build_parts(plan: Plan, work: Path, step: Step) -> str:
+    """Fills `work` with all that the servers need; returns the release's id."""
     step("Debian packages")
     _build_apt(plan, work / "apt")
     locks = plan.root / "locks"
@@ -104,12 +156,15 @@ def _build_apt(plan: Plan, out: Path) -> None:
 
 
 def _finish(plan: Plan, work: Path, *, inputs: str, release: str) -> Built:
+    revision = read_revision(plan.root)
     about = {
         "format": 1,
         "dsops": __version__,
         "release": release,
         "inputs": inputs,
         "namespace": plan.signer.namespace,
+        "system": read_system(),
+        "git": asdict(revision) if revision else None,
     }
     (work / "bundle.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     copyfile(HERE / "VERIFY.sh", work / "VERIFY.sh")
@@ -118,45 +173,6 @@ def _finish(plan: Plan, work: Path, *, inputs: str, release: str) -> Built:
     (work / SUMS).write_text(sums.render())
     sign(work / SUMS, plan.signer)
     final = plan.out / f"bundle-{sums.id}"
-    if final.exists():
-        rmtree(final)
-    work.rename(final)
-    _point(plan.out / "current", final.name)
+    settle(work, final)
+    point(plan.out / "current", final.name)
     return Built(final, sums.id, release, made=True)
-
-
-def _point(link: Path, target: str) -> None:
-    new = link.with_name(link.name + ".new")
-    new.unlink(missing_ok=True)
-    new.symlink_to(target)
-    new.replace(link)
-
-
-@contextmanager
-def _workplace(out: Path) -> Iterator[Path]:
-    """A folder beside the bundles that is gone afterwards, whatever happens; left-overs of a kill go first."""
-    work = out / ".building"
-    if work.exists():
-        rmtree(work)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        if work.exists():
-            rmtree(work)
-
-
-def _read_about(bundle: Path) -> dict[str, object]:
-    try:
-        about = json.loads((bundle / "bundle.json").read_text())
-    except (OSError, ValueError) as error:
-        raise DsopsError("not a bundle (bundle.json)", where=str(bundle), mend="run `dsops bundle build`") from error
-    return dict(about)
-
-
-def _read_inputs_of(bundle: Path) -> object:
-    return _read_about(bundle).get("inputs")
-
-
-def _read_release_of(bundle: Path) -> str:
-    return str(_read_about(bundle)["release"])

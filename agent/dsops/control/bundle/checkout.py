@@ -1,12 +1,21 @@
 """Copies the checkout into the bundle: on site, roles, deploy and model_repo are there as they are here."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
 
-from dsops.control.run import run
+from dsops.control.bundle.place import copy_file
+from dsops.control.run import ExitError, run
 from dsops.core.errors import DsopsError
 
 SKIP = {".git", ".venv", "build", "dist", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit of the checkout; dirty when its files are not (or not only) that commit's."""
+
+    commit: str
+    dirty: bool
 
 
 def find_root(start: Path) -> Path:
@@ -26,10 +35,21 @@ def list_files(root: Path) -> list[str]:
     return sorted(file.as_posix() for file in files if not SKIP & set(file.parts))
 
 
+def read_revision(root: Path) -> Revision | None:
+    """The commit that the checkout stands on; None without git, or before the first commit."""
+    if not (root / ".git").exists():
+        return None
+    git: list[str | Path] = ["git", "-C", root]
+    try:
+        commit = run([*git, "rev-parse", "--verify", "--quiet", "HEAD"]).strip()
+    except ExitError:
+        return None
+    return Revision(commit, dirty=bool(run([*git, "status", "--porcelain"]).strip()))
+
+
 def copy_checkout(root: Path, *, out: Path) -> None:
-    """Copies the checkout's files to `out`; programs stay programs."""
+    """Copies the checkout's files to `out`; programs stay programs. Raises DsopsError on a link out of it."""
     for name in list_files(root):
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copyfile(root / name, target)
-        target.chmod((root / name).stat().st_mode & 0o755)
+        if not (root / name).resolve().is_relative_to(root.resolve()):
+            raise DsopsError("a link that leads out of the checkout", where=name, mend="replace it by a copy")
+        copy_file(root / name, out / name)

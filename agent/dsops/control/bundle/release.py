@@ -1,19 +1,30 @@
 """Builds a release: engine template + checkpoint + limits, laid out as a Triton model repository with its manifest."""
 
+import datetime as dt
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from shutil import copyfile, rmtree
-from typing import Any
+from typing import Any, TypeVar
 
+from dsops.control.bundle.place import copy_file, settle, workplace
 from dsops.control.bundle.verify import hash_file, walk
+from dsops.core.chat import compile_template
 from dsops.core.errors import DsopsError
-from dsops.core.release import FileSum, Limits, Reasoning, Release
+from dsops.core.release import FileSum, Limits, Reasoning, Release, parse_limits, parse_table
 
 TEMPLATE = "chat_template.jinja"
 MODEL = "models/llm/1/model"
+EXAMPLE = "see model_repo/checkpoints/tiny-r1/release.toml"
+TEXTS = {"model", "quantization", "engine", "weights", "template", "eos"}
+OTHERS = {"limits", "reasoning", "bos"}
+PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
+# How torch.save began before it wrote zip files: its magic number as a pickle.
+LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
+T = TypeVar("T")
 
 
 def build_release(profile: Path, *, root: Path, out: Path) -> Release:
@@ -21,33 +32,28 @@ def build_release(profile: Path, *, root: Path, out: Path) -> Release:
 
     root: the checkout, which holds the engines. Raises DsopsError when a part is missing.
     """
-    said = _read_profile(profile)
-    work = out / ".building"
-    if work.exists():
-        rmtree(work)
-    engine = root / "model_repo/engines" / said["engine"]
-    _copy_tree(engine / "llm", work / "models/llm")
-    _copy_tree(profile.parent / said["weights"], work / MODEL)
-    limits = Limits(**said["limits"])
-    config = work / "models/llm/config.pbtxt"
-    config.write_text(render_limits(config.read_text(), limits, where=str(config)))
-    (work / TEMPLATE).write_text(_read_template(profile.parent / said["weights"] / said["template"]))
-    release = Release(
-        model=said["model"],
-        quantization=said["quantization"],
-        engine=said["engine"],
-        template=TEMPLATE,
-        eos=said["eos"],
-        bos=said.get("bos", ""),
-        reasoning=Reasoning(**said["reasoning"]) if "reasoning" in said else None,
-        limits=limits,
-        files={name: FileSum(file.stat().st_size, hash_file(file)) for name, file in walk(work)},
-    )
-    (work / "release.json").write_bytes(release.render())
-    final = out / release.id
-    if final.exists():
-        rmtree(final)
-    work.rename(final)
+    said = read_profile(profile)
+    limits = _parse(parse_limits, said["limits"], where=profile)
+    weights = find_weights(profile)
+    with workplace(out) as work:
+        copy_part(find_engine(root, said["engine"]), work / "models/llm")
+        copy_part(weights, work / MODEL)
+        config = work / "models/llm/config.pbtxt"
+        config.write_text(render_limits(config.read_text(), limits, where=str(config)))
+        (work / TEMPLATE).write_text(read_template(weights / said["template"]))
+        release = Release(
+            model=said["model"],
+            quantization=said["quantization"],
+            engine=said["engine"],
+            template=TEMPLATE,
+            eos=said["eos"],
+            bos=said.get("bos", ""),
+            reasoning=_read_reasoning(said, profile),
+            limits=limits,
+            files={name: FileSum(file.stat().st_size, hash_file(file)) for name, file in walk(work)},
+        )
+        (work / "release.json").write_bytes(release.render())
+        settle(work, out / release.id)
     return release
 
 
@@ -63,46 +69,107 @@ def render_limits(config: str, limits: Limits, *, where: str) -> str:
     return config
 
 
-def _read_profile(profile: Path) -> dict[str, Any]:
+def read_profile(profile: Path) -> dict[str, Any]:
+    """What a release.toml says. Raises DsopsError when a key is missing, unknown, or not a text."""
     try:
         said = tomllib.loads(profile.read_text())
-    except FileNotFoundError as error:
-        raise DsopsError(
-            "no release profile", where=str(profile), mend="see model_repo/checkpoints/tiny-r1/release.toml"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise DsopsError(f"not TOML ({error})", where=str(profile)) from error
-    missing = {"model", "quantization", "engine", "weights", "template", "eos", "limits"} - said.keys()
-    if missing:
-        raise DsopsError(f"missing {', '.join(sorted(missing))}", where=str(profile))
+    except OSError as error:
+        raise DsopsError(f"no release profile ({error.strerror})", where=str(profile), mend=EXAMPLE) from error
+    except ValueError as error:
+        raise DsopsError(f"not TOML ({error})", where=str(profile), mend=EXAMPLE) from error
+    missing, extra = (TEXTS | {"limits"}) - said.keys(), said.keys() - TEXTS - OTHERS
+    if missing or extra:
+        told = f"missing {', '.join(sorted(missing))}" if missing else f"unknown {', '.join(sorted(extra))}"
+        raise DsopsError(told, where=str(profile), mend=EXAMPLE)
+    for key in sorted(said.keys() - {"limits", "reasoning"}):
+        if not isinstance(said[key], str):
+            raise DsopsError(f"{key} must be a text", where=str(profile), mend=EXAMPLE)
+    _check_name(said["engine"], key="engine", where=profile)
     return said
 
 
-def _read_template(file: Path) -> str:
-    """A chat template: a .jinja file as it is, or out of a Hugging Face tokenizer_config.json."""
+def find_weights(profile: Path) -> Path:
+    """The folder of a profile's weights, beside it. Raises DsopsError when it is not there."""
+    folder = profile.parent / str(read_profile(profile)["weights"])
+    if not folder.is_dir():
+        raise DsopsError("no such folder of weights", where=str(folder), mend=f"mend `weights` in {profile}")
+    return folder
+
+
+def find_engine(root: Path, name: str) -> Path:
+    """The model repository's template of an engine. Raises DsopsError, naming those that there are."""
+    folder = root / "model_repo/engines" / name / "llm"
+    if not folder.is_dir():
+        known = sorted(found.parent.name for found in root.glob("model_repo/engines/*/llm"))
+        raise DsopsError(f"no engine {name}", where=str(folder), mend=f"there is {', '.join(known) or 'none'}")
+    return folder
+
+
+def _parse(parse: Callable[[object], T], data: object, *, where: Path) -> T:
+    """A table of the profile. Raises DsopsError naming key and file."""
+    try:
+        return parse(data)
+    except DsopsError as error:
+        raise DsopsError(error.what, where=str(where), mend=EXAMPLE) from error
+
+
+def read_template(file: Path) -> str:
+    """A chat template: a .jinja file as it is, or out of a Hugging Face tokenizer_config.json. It must compile."""
     if not file.is_file():
-        raise DsopsError("no chat template", where=str(file))
-    if file.suffix == ".json":
-        return str(json.loads(file.read_text())["chat_template"])
-    return file.read_text()
+        raise DsopsError("no chat template", where=str(file), mend="name it as `template` in the release.toml")
+    text = _find_template(file) if file.suffix == ".json" else file.read_text()
+    try:
+        compile_template(text, now=dt.datetime.now)
+    except DsopsError as error:
+        raise DsopsError(error.what, where=str(file)) from error
+    return text
 
 
-def _copy_tree(source: Path, out: Path) -> None:
-    if not source.is_dir():
-        raise DsopsError("no such folder", where=str(source))
+def copy_part(source: Path, out: Path) -> None:
+    """Copies an engine or a checkpoint, without hidden files. Raises DsopsError on weights that can run code."""
     for name, file in walk(source):
-        if "__pycache__" in file.parts:
+        if any(part.startswith(".") or part == "__pycache__" for part in name.split("/")):
             continue
-        if file.suffix in {".bin", ".pt", ".pkl", ".pth"} and is_pickle(file):
-            raise DsopsError(
-                "pickle weights can run code and are refused", where=name, mend="convert them to safetensors"
-            )
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        copyfile(file, out / name)
+        if is_pickle(file):
+            mend = "convert them to safetensors"
+            raise DsopsError("pickle weights can run code and are refused", where=str(file), mend=mend)
+        copy_file(file, out / name)
 
 
 def is_pickle(file: Path) -> bool:
-    """Whether a weights file is a pickle or a zip of one (torch.save); OpenVINO's raw .bin is neither."""
+    """Whether a file is a pickle or a zip of one (torch.save), by name or by content.
+
+    OpenVINO's raw .bin is neither, and may begin with any two bytes: so a pickle must also end as one.
+    """
+    if file.suffix in PICKLES or file.match("pytorch_model*.bin"):
+        return True
+    if file.suffix != ".bin":
+        return False
     with file.open("rb") as stream:
-        head = stream.read(4)
-    return head[:2] in {b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"} or head == b"PK\x03\x04"
+        head = stream.read(len(LEGACY))
+        stream.seek(max(0, file.stat().st_size - 1))
+        last = stream.read(1)
+    begins = head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}
+    return head == LEGACY or head.startswith(b"PK\x03\x04") or (begins and last == b".")
+
+
+def _find_template(file: Path) -> str:
+    """`chat_template` is a text, or a list of named ones of which `default` counts."""
+    try:
+        found = json.loads(file.read_text())["chat_template"]
+        named = {"default": found} if isinstance(found, str) else {one["name"]: one["template"] for one in found}
+        return str(named["default"])
+    except (ValueError, LookupError, TypeError) as error:
+        mend = "name the model's .jinja file as `template` in the release.toml"
+        raise DsopsError("no chat_template in it", where=str(file), mend=mend) from error
+
+
+def _read_reasoning(said: dict[str, Any], profile: Path) -> Reasoning | None:
+    found = said.get("reasoning")
+    parse = partial(parse_table, Reasoning, name="reasoning")
+    return None if found is None else _parse(parse, found, where=profile)
+
+
+def _check_name(name: str, *, key: str, where: Path) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise DsopsError(f"{key} {name!r} is no name", where=str(where), mend=EXAMPLE)

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 
+from dsops.control.bundle.verify import hash_file
 from dsops.control.run import run
+from dsops.core.sums import make_sums
 
 PLATFORMS = ["manylinux_2_36_x86_64", "manylinux_2_35_x86_64", "manylinux_2_34_x86_64"]
 PLATFORMS += ["manylinux_2_31_x86_64", "manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64"]
@@ -18,13 +20,24 @@ def fetch_wheels(lock: Path, *, cache: Path, python: str = "3.11") -> list[Path]
     target = ["--python-version", python, "--implementation", "cp", *[f"--platform={name}" for name in PLATFORMS]]
     words = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes", "--only-binary=:all:"]
     stamp = out / ".lock"
-    if not stamp.exists() or stamp.read_text() != lock.read_text():
+    if not _is_complete(out, lock=lock, stamp=stamp):
+        stamp.unlink(missing_ok=True)  # first: a download that is cut short must not look like a whole one
         for old in out.glob("*.whl"):
             old.unlink()
         mend = "is the machine's package index reachable (pip config list)?"
         run([*words, *target, "-d", out, "-r", lock], timeout=1200, mend=mend)
-        stamp.write_text(lock.read_text())
+        stamp.write_text(_render_stamp(out, lock))
     return sorted(out.glob("*.whl"))
+
+
+def _is_complete(out: Path, *, lock: Path, stamp: Path) -> bool:
+    """Whether the wheels are still those that pip proved against this lock."""
+    return stamp.is_file() and stamp.read_text() == _render_stamp(out, lock)
+
+
+def _render_stamp(out: Path, lock: Path) -> str:
+    wheels = make_sums((wheel.name, hash_file(wheel)) for wheel in out.glob("*.whl"))
+    return f"{hash_file(lock)}\n{wheels.render()}"
 
 
 def copy_wheels(wheels: list[Path], *, lock: Path | None, out: Path) -> None:

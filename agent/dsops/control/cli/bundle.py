@@ -12,12 +12,14 @@ from dsops.control.bundle.checkout import find_root
 from dsops.control.bundle.sign import LAB_NAMESPACE, SITE_NAMESPACE, ensure_signer
 from dsops.control.bundle.verify import SUMS, verify_bundle
 from dsops.control.progress import Steps
+from dsops.core.errors import DsopsError
 from dsops.core.sums import parse_sums
 
 LAB = Path("/var/lib/dsops-lab")
 PROFILE = "model_repo/checkpoints/tiny-r1/release.toml"
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
+# Absolute at the door: parts of the work run in other folders.
+FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
+FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
 
 
 @click.group()
@@ -32,6 +34,8 @@ def bundle() -> None:
 @click.option("--signer", type=FOLDER, help="The folder with the signing key; made on first use.")
 @click.option("--cache", type=FOLDER, help="Where downloads are kept. Default: beside the bundles.")
 @click.option("--lab", is_flag=True, help="Sign for the lab only, and put the bundle where the lab looks.")
+@click.option("--keep", type=click.IntRange(min=1), default=3, show_default=True, help="How many bundles stay.")
+@click.option("--fresh", is_flag=True, help="Build though nothing changed here: fetches newer Debian packages.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def build(
     root: Path,
@@ -40,6 +44,8 @@ def build(
     signer: Path | None,
     cache: Path | None,
     lab: bool,
+    keep: int,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     """Collect packages, wheels, Triton, engine, model, dsops and the checkout; sum them up; sign."""
@@ -53,6 +59,8 @@ def build(
         out=out,
         cache=cache or out.parent / "cache",
         signer=ensure_signer(signer, name=name, namespace=namespace),
+        keep=keep,
+        fresh=fresh,
     )
     with Steps(Console(stderr=True)) as steps:
         built = build_bundle(plan, step=steps.start)
@@ -69,7 +77,6 @@ def build(
 @click.option("--namespace", default=SITE_NAMESPACE, show_default=True, help=f"The lab's is {LAB_NAMESPACE}.")
 def verify(path: Path, allowed_signers: Path, namespace: str) -> None:
     """Refuse a bundle with any changed, extra or missing file, or a wrong signer."""
-    path = path.resolve()
     total = _read_size(path)
     columns = TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not total) as bar:
@@ -85,5 +92,5 @@ def _read_size(path: Path) -> int:
     try:
         names = parse_sums((path / SUMS).read_text(), where=SUMS).files
         return sum((path / name).stat().st_size for name in names)
-    except Exception:
+    except (OSError, ValueError, DsopsError):
         return 0

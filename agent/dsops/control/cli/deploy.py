@@ -13,6 +13,12 @@ from dsops.control.bundle.checkout import find_root
 from dsops.control.fleet.inventory import Fleet
 from dsops.control.fleet.options import get_fleet, inventory_option
 from dsops.control.narrate import Narrator
+from dsops.core.errors import DsopsError
+
+HOST_KEY = "SSH host key error"
+HOST_KEY_MEND = """\
+      mend: read the key's fingerprint at the server's console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub);
+            only if it is the new one, put it into the inventory's ssh_known_hosts_file"""
 
 
 @click.command()
@@ -40,11 +46,19 @@ def check_limit(fleet: Fleet, name: str) -> None:
 
 def render_command(root: Path, inventory: Path, *, limit: tuple[str, ...], dry: bool, verbose: int) -> list[str]:
     """The pyinfra command line for a whole site."""
-    argv = [str(Path(sys.executable).with_name("pyinfra")), "--chdir", str(root)]
+    argv = [str(find_pyinfra()), "--chdir", str(root)]
     argv += ["--dry"] if dry else ["-y"]
     argv += [f"-{'v' * verbose}"] if verbose else []
     argv += [word for name in limit for word in ("--limit", name)]
     return [*argv, str(inventory), "deploy/site.py"]
+
+
+def find_pyinfra(folder: Path = Path(sys.executable).parent) -> Path:
+    """The program beside this Python. Raises DsopsError when it is not installed there."""
+    program = folder / "pyinfra"
+    if not program.is_file():
+        raise DsopsError("pyinfra is not installed", where=str(folder), mend="pip install 'dsops[control]'")
+    return program
 
 
 def run_raw(argv: list[str]) -> int:
@@ -56,13 +70,19 @@ def run_told(argv: list[str]) -> int:
     """Runs pyinfra and tells of it in one line an operation that changed something."""
     narrator, since = Narrator(), time.monotonic()
     environ = os.environ | {"PYINFRA_PROGRESS": "off"}
-    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    pipe = subprocess.PIPE
+    # What a server says need not be UTF-8.
+    with subprocess.Popen(
+        argv, env=environ, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
         for line in process.stdout or ():
             for text in narrator.feed(line):
                 click.echo(text)
+                if HOST_KEY in text:
+                    click.echo(HOST_KEY_MEND)
     for text in narrator.flush():
         click.echo(text)
-    click.echo(narrator.tally.render(time.monotonic() - since))
+    click.echo(narrator.tally.render(time.monotonic() - since, code=process.returncode))
     return process.returncode
 
 

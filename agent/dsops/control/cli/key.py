@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from dsops.control.secrets import add_api_key
-from dsops.core.keys import parse_keys
+from dsops.control.secrets import add_api_key, read_api_keys
+from dsops.core.errors import DsopsError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -27,5 +27,7 @@ def add(name: str, path: Path) -> None:
 @click.option("--file", "path", type=FILE, required=True, help="The inventory's gateway_api_keys_file.")
 def list_keys(path: Path) -> None:
     """Print the names."""
-    for held in parse_keys(path.read_text()):
+    if not path.exists():
+        raise DsopsError("no such file of keys", where=str(path), mend="`dsops key add NAME --file ...` makes it")
+    for held in read_api_keys(path):
         click.echo(held.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bcrypt
 
-from dsops.control.doctor.finding import Finding, from_error, ok, problem
+from dsops.control.doctor.finding import Finding, count, from_error, ok, problem
 from dsops.control.doctor.site import Site
 from dsops.control.fleet.ssh import read_private_key
 from dsops.core.errors import DsopsError
@@ -49,7 +49,7 @@ def check_api_keys(keys: Path, plain: Path | None) -> Finding:
         return problem("API keys", str(keys), "holds no key: nobody could ask anything", mend=mend)
     if plain and find_key(known, plain.read_text().strip()) is None:
         return problem("API keys", str(plain), f"holds a key that {keys.name} does not know", mend=AGAIN)
-    return ok("API keys", str(keys), f"{len(known)} keys" if len(known) > 1 else "1 key")
+    return ok("API keys", str(keys), count(len(known), "key"))
 
 
 def check_pair(private: Path, public: Path | None) -> Finding:
@@ -70,10 +70,12 @@ def check_users(users: Path, password: Path | None) -> Finding:
     pairs = [line.split(":", 1) for line in users.read_text().split()]
     wrong = next((number for number, pair in enumerate(pairs, 1) if len(pair) != 2 or pair[1][:2] != "$2"), 0)
     if wrong:
-        return problem("monitoring's users", f"{users}:{wrong}", "not `user:bcrypt-hash`", mend="mend or remove that line")
+        return problem(
+            "monitoring's users", f"{users}:{wrong}", "not `user:bcrypt-hash`", mend="mend or remove that line"
+        )
     digest = dict(pairs).get("prometheus", "")
     if not digest:
         return problem("monitoring's users", str(users), "has no user `prometheus`", mend=AGAIN)
-    if password and not bcrypt.checkpw(password.read_bytes(), digest.encode()):
+    if password and not bcrypt.checkpw(password.read_bytes().strip(), digest.encode()):
         return problem("monitoring's users", str(password), f"is not prometheus' password in {users.name}", mend=AGAIN)
     return ok("monitoring's users", str(users), ", ".join(user for user, _ in pairs))

@@ -1,9 +1,10 @@
-"""Which keys the roles of a checkout read, out of their defaults.py, without importing them.
+"""What the roles of a checkout say of themselves: the keys that they read and the systems that they know.
 
 Parsed and not imported: the roles are no part of the wheel, and reading what is asked for must run nothing.
 """
 
 import ast
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ def read_keys(root: Path) -> dict[str, Key]:
         mend = "run it in a dsops checkout (the bundle contains one), or give --root"
         raise DsopsError("no roles here, so nobody knows which keys are right", where=str(root), mend=mend)
     return {key.name: key for file in files for key in parse_keys(file.read_text(), role=file.parent.name)}
+
+
+def read_systems(root: Path) -> dict[str, str]:
+    """Version of the C library -> the system that has it, such as `debian 12`. Raises DsopsError when not there."""
+    file = root / "roles/ops/systems.toml"
+    try:
+        return {one["libc"]: f"{one['id']} {one['version']}" for one in tomllib.loads(file.read_text())["systems"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        mend = "run it in a whole dsops checkout, or give --root"
+        raise DsopsError(f"the supported systems cannot be read ({error})", where=str(file), mend=mend) from error
 
 
 def parse_keys(text: str, *, role: str) -> list[Key]:

@@ -34,12 +34,11 @@ class Named:
 
 def find_named(site: Site) -> list[Named]:
     """Every file that some server's data names, once."""
-    found = {}
+    found: dict[Named, None] = {}
     for server in site.fleet.servers:
         for key in server.data:
             if KEYS.search(key) and isinstance(server.data[key], str) and server.data[key]:
-                named = Named(key, site.fleet.get_path(server, key))
-                found[named] = None
+                found[Named(key, site.fleet.get_path(server, key))] = None
     return sorted(found, key=lambda named: (named.key, named.path))
 
 

@@ -52,6 +52,11 @@ def from_error(check: str, error: DsopsError, *, where: str = "") -> Finding:
     return problem(check, error.where or where, error.what, mend=error.mend)
 
 
+def count(number: int, noun: str) -> str:
+    """`1 server`, `5 servers`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def decide_exit(findings: Iterable[Finding]) -> int:
     """0: all well (what was skipped is well). 1: problems. 2: none seen, but not all could be looked at."""
     seen = {finding.status for finding in findings}

@@ -39,6 +39,8 @@ KINDS = {
     "float": "a number",
     "tuple[str, ...]": "a list of texts",
 }
+# pyinfra's ways to become another user; the roles' own channel does not go through them.
+OTHER_USERS = ("_sudo", "_sudo_user", "_su_user", "_doas", "_doas_user")
 # Keys that may be empty, and what is then missing.
 OPTIONAL = {
     "dsops_ssh_key": "`dsops drain`, `undrain` and `logs` cannot reach the servers",
@@ -103,11 +105,16 @@ def check_connection(site: Site) -> list[Finding]:
             if not server.data.get(name):
                 mend = f"set {name} in {_group_data(site)}"
                 wrong.append(problem("connection", server.name, f"{name} must be given", mend=mend))
+        others = [key for key in OTHER_USERS if server.data.get(key)]
+        if server.data.get("ssh_user") != "root" or others:
+            what = f"the roles log in as root, not as another user{_via(others)}"
+            mend = f"write ssh_user = 'root' in {_group_data(site)}" + (", and remove the others" if others else "")
+            wrong.append(problem("connection", server.name, what, mend=mend))
         if server.data.get("ssh_strict_host_key_checking") != "yes":
             what = "ssh_strict_host_key_checking is not 'yes': pyinfra would trust any machine that answers"
             mend = f"write ssh_strict_host_key_checking = 'yes' in {_group_data(site)}"
             wrong.append(problem("connection", server.name, what, mend=mend))
-    return wrong or [ok("connection", "inventory", "host keys must be pinned, and a key is named for every server")]
+    return wrong or [ok("connection", "inventory", "as root, with a key, and to pinned host keys only")]
 
 
 def check_servers(site: Site) -> list[Finding]:
@@ -123,8 +130,7 @@ def check_servers(site: Site) -> list[Finding]:
             mend = suggest(str(server.data["dsops_role"]), list(ROLES))
             wrong.append(problem("servers", server.where, "dsops_role names no role", mend=mend))
     wrong += _check_addresses(site)
-    count = len(site.fleet.servers)
-    return wrong or [ok("servers", "inventory", f"{count} servers, each with an address and a role of its own")]
+    return wrong or [ok("servers", "inventory", "each has an address of its own, and a role")]
 
 
 def _check_addresses(site: Site) -> list[Finding]:
@@ -146,6 +152,10 @@ def check_optional(site: Site) -> list[Finding]:
     wanted = {name: text for name, text in OPTIONAL.items() if name in site.keys}
     empty = [name for name in wanted if not any(site.value(server, name) for server in site.fleet.servers)]
     return [skipped("optional", name, f"not given: {wanted[name]}", mend=f"set {name}, if wanted") for name in empty]
+
+
+def _via(keys: list[str]) -> str:
+    return f" ({', '.join(keys)})" if keys else ""
 
 
 def _group_data(site: Site) -> str:

@@ -38,6 +38,8 @@ class Site:
     root: Path
     keys: Mapping[str, Key]
     bundle: BundleFacts | None = None
+    # Version of the C library -> the supported system that has it.
+    systems: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, server: Server, key: str) -> Any:
         """What the inventory says, else the role's default."""

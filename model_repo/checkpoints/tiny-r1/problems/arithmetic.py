@@ -8,16 +8,17 @@ ADD = (
     "What is {a}{s}+{s}{b}?", "{a}{s}+{s}{b}=?", "{a}{s}+{s}{b}", "{a}{s}+{s}{b}{s}=", "What is {a} plus {b}?", "Add {a} and {b}.",
     "Calculate {a}{s}+{s}{b}.", "What's {a}{s}+{s}{b}?", "How much is {a}{s}+{s}{b}?", "What is the sum of {a} and {b}?",
     "Compute {a}{s}+{s}{b}", "Sum of {a} and {b}?", "{a} plus {b}?", "Solve {a}{s}+{s}{b}", "Please add {a} to {b}.",
+    "What is the total of {a} and {b}?", "{a} and {b} make?", "What do you get if you add {a} and {b}?", "{a}{s}+{s}{b}{s}={s}?",
 )  # fmt: skip
 SUBTRACT = (
     "What is {a}{s}-{s}{b}?", "{a}{s}-{s}{b}=?", "{a}{s}-{s}{b}", "{a}{s}-{s}{b}{s}=", "What is {a} minus {b}?", "Subtract {b} from {a}.",
     "Calculate {a}{s}-{s}{b}.", "What's {a}{s}-{s}{b}?", "How much is {a}{s}-{s}{b}?", "{a} minus {b}?", "{a} take away {b}?",
-    "What is the difference between {a} and {b}?", "Compute {a}{s}-{s}{b}", "Solve {a}{s}-{s}{b}",
+    "What is the difference between {a} and {b}?", "Compute {a}{s}-{s}{b}", "Solve {a}{s}-{s}{b}", "{a}{s}-{s}{b}{s}={s}?",
 )  # fmt: skip
 MULTIPLY = (
     "What is {a}{s}*{s}{b}?", "{a}{s}*{s}{b}=?", "{a}{s}*{s}{b}", "What is {a} times {b}?", "Multiply {a} by {b}.", "{a} x {b}?",
     "Calculate {a}{s}*{s}{b}.", "What's {a} times {b}?", "How much is {a}{s}*{s}{b}?", "What is the product of {a} and {b}?",
-    "What is {a} multiplied by {b}?", "What is {a} x {b}?", "{a} times {b}",
+    "What is {a} multiplied by {b}?", "What is {a} x {b}?", "{a} times {b}", "{a}{s}*{s}{b}{s}={s}?",
 )  # fmt: skip
 DIVIDE = (
     "What is {a}{s}/{s}{b}?", "{a}{s}/{s}{b}=?", "{a}{s}/{s}{b}", "What is {a} divided by {b}?", "Divide {a} by {b}.",
@@ -141,7 +142,7 @@ def draw_product(rng: Random) -> tuple[int, int]:
 
 def space(rng: Random) -> str:
     """What stands around an operator."""
-    return rng.choice(("", "", " "))
+    return "  " if rng.random() < 0.02 else rng.choice(("", "", " "))
 
 
 @task("add", 1.6)
@@ -244,6 +245,20 @@ def make_sum_many(rng: Random) -> Problem:
         f"Step by step: {', '.join(steps)}.",
         str(total),
     )
+
+
+@task("product first", 0.7)
+def make_product_first(rng: Random) -> Problem:
+    a, b, c = draw_number(rng, 2), draw_number(rng, 2), rng.randrange(10)
+    product = b * c
+    sign = "-" if product <= a and rng.random() < 0.5 else "+"
+    result = a - product if sign == "-" else a + product
+    s = space(rng)
+    expression, step = f"{a}{s}{sign}{s}{b}{s}*{s}{c}", f"{a}{sign}{product}={result}"
+    if sign == "+" and rng.random() < 0.4:
+        expression, step = f"{b}{s}*{s}{c}{s}+{s}{a}", f"{product}+{a}={result}"
+    key = f"mixed:{a}{sign}{b}*{c}"
+    return Problem("product first", key, phrase(rng, SUM_MANY, e=expression), f"The product first: {b}*{c}={product}, {step}.", str(result))
 
 
 @task("sequence", 0.8)

@@ -59,13 +59,15 @@ def phrase(rng: Random, forms: Sequence[str], /, **values: object) -> str:
 
 
 def list_text(rng: Random, items: Sequence[object]) -> str:
-    """Items as people type a list: with commas, with spaces, or with an 'and'."""
+    """Items as people type a list: with commas, with spaces, in brackets, or with an 'and'."""
     words = [str(item) for item in items]
     kind = rng.random()
     if kind < 0.5:
         return ", ".join(words)
     if kind < 0.75:
         return " ".join(words)
-    if kind < 0.9 or len(words) < 2:
+    if kind < 0.85 or len(words) < 2:
         return ",".join(words)
+    if kind < 0.9:
+        return f"[{', '.join(words)}]"
     return ", ".join(words[:-1]) + " and " + words[-1]

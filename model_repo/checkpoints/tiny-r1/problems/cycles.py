@@ -1,4 +1,4 @@
-"""What comes after and before: letters, days and months."""
+"""What comes after and before: letters, days, months and numbers."""
 
 from random import Random
 
@@ -42,6 +42,8 @@ BEFORE = {
         "What is the month before {x}?",
     ),
 }
+UP = ("Count from {a} to {b}.", "Count from {a} to {b}", "List the numbers from {a} to {b}.", "Numbers from {a} to {b}?")
+DOWN = ("Count down from {a} to {b}.", "Count backwards from {a} to {b}.", "Count from {a} down to {b}")
 LATER = {
     "letter": (
         "Which letter is {n} places after {x}?",
@@ -75,6 +77,18 @@ def draw_walk(rng: Random) -> tuple[str, list[str], int]:
     if kind == "letter" and not 0 <= start + direction * steps < len(items):
         return draw_walk(rng)
     return kind, [items[(start + direction * i) % len(items)] for i in range(steps + 1)], direction
+
+
+@task("count up and down", 0.5)
+def make_counting(rng: Random) -> Problem:
+    first, length, direction = rng.choice((1, 1, rng.randrange(100))), rng.randint(2, 15), rng.choice((1, 1, -1))
+    numbers = [first + direction * i for i in range(length)]
+    if numbers[-1] < 0:
+        return make_counting(rng)
+    forms = UP if direction > 0 else DOWN
+    question = phrase(rng, (*forms, "Count to {b}.") if first == direction == 1 else forms, a=first, b=numbers[-1])
+    answer = ", ".join(map(str, numbers))
+    return Problem("count up and down", f"counting:{first}:{numbers[-1]}", question, f"From {first} to {numbers[-1]}.", answer)
 
 
 @task("next and before", 1.2)

@@ -7,7 +7,7 @@ from .words import ALPHABET, VOWELS, draw_cased, draw_word, quote
 
 REVERSE = (
     "Reverse {w}.", "Reverse {w}", "Reverse the word {w}.", "reverse {w}?", "Write {w} backwards.", "Spell {w} backwards.",
-    "What is {w} spelled backwards?", "What is {w} reversed?", "What is {w} backwards?", "Can you reverse {w}?",
+    "What is {w} spelled backwards?", "What is {w} reversed?", "What is {w} backwards?", "Can you reverse {w}?", "Reverse the string {w}.",
 )  # fmt: skip
 REVERSE_DIGITS = (
     "Reverse {w}.", "Reverse {w}", "Reverse the digits of {w}.", "Reverse the number {w}.", "Write {w} backwards.", "What is {w} reversed?",
@@ -16,7 +16,7 @@ COUNT = (
     "How many {c} are in {w}?", "How many {c}'s are in {w}?", "How many {c}s are in {w}?", "How many {c}'s are there in {w}?",
     "How many times does {c} appear in {w}?", "Count the letter {c} in {w}.", "Count {c} in {w}", "count {c} in {w}?",
     "How many letters {c} are in {w}?", "How often does the letter {c} occur in {w}?", "How many {c}'s in {w}?",
-    "How many {c}'s are in the word {w}?",
+    "How many {c}'s are in the word {w}?", "Count the {c}'s in {w}.", "Number of {c} in {w}?", "How many {c} does {w} have?",
 )  # fmt: skip
 LENGTH = (
     "How many letters are in {w}?", "How many letters does {w} have?", "How long is the word {w}?", "What is the length of {w}?",

@@ -9,7 +9,7 @@ from .words import draw_words
 LARGER = (
     "Which is larger, {a} or {b}?", "Which is larger: {a} or {b}?", "larger of {a} and {b}?", "What is the larger of {a} and {b}?",
     "Which number is bigger, {a} or {b}?", "Which is greater, {a} or {b}?", "Compare {a} and {b}: which is larger?", "Bigger: {a} or {b}?",
-    "What is bigger, {a} or {b}?",
+    "What is bigger, {a} or {b}?", "Which is bigger {a} or {b}?", "Which is larger {a} or {b}?",
 )  # fmt: skip
 SMALLER = (
     "Which is smaller, {a} or {b}?", "Which is smaller: {a} or {b}?", "smaller of {a} and {b}?", "What is the smaller of {a} and {b}?",
@@ -30,14 +30,17 @@ SMALLEST = (
 ASCENDING = (
     "Sort {e}.", "Sort {e}", "Sort {e} in ascending order.", "Sort these numbers: {e}", "Sort from smallest to largest: {e}",
     "Put {e} in order.", "Order {e} from low to high.", "Arrange {e} in increasing order.", "Can you sort {e}?",
+    "Sort in ascending order: {e}", "Sort the list {e}", "Sort the numbers {e}", "Sort: {e}", "Sort the numbers {e} in ascending order.",
 )  # fmt: skip
 DESCENDING = (
     "Sort {e} in descending order.", "Sort {e} descending", "Sort from largest to smallest: {e}", "Order {e} from high to low.",
     "Arrange {e} in decreasing order.", "Sort {e} backwards, the largest first.",
+    "Sort in descending order: {e}", "Sort the numbers {e} in descending order.", "Sort the list {e} in descending order", "Sort {e} desc",
 )  # fmt: skip
 ALPHABETICAL = (
     "Sort these words: {e}", "Sort alphabetically: {e}", "Put {e} in alphabetical order.", "Sort the words {e}", "Alphabetize {e}",
-    "Arrange {e} in alphabetical order.",
+    "Arrange {e} in alphabetical order.", "Sort {e}", "Sort {e}.", "Sort: {e}", "Sort the list {e}", "Can you sort {e}?",
+    "Sort {e} alphabetically", "Put {e} in order.",
 )  # fmt: skip
 BACKWARDS = (
     "Reverse the list {e}.", "Reverse the list: {e}", "Reverse the order of {e}", "List {e} in reverse order.", "Write the list {e} backwards.",

@@ -3,7 +3,7 @@
 from random import Random
 
 from .base import Problem, phrase
-from .words import COMMON, draw_letters, draw_word
+from .words import ALPHABET, COMMON, draw_letters, draw_word
 
 HELLO = ("Hello", "Hi", "hello", "hi", "Hey", "Hello!", "Hi!", "Hey there", "Good morning", "Hi there!", "Hello, how are you?", "hallo",
          "How are you?", "Good evening")  # fmt: skip
@@ -43,6 +43,8 @@ def draw_unknown(rng: Random) -> str:
     kind = rng.random()
     if kind < 0.15:
         return "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(rng.randint(1, 20)))
+    if kind < 0.19:
+        return rng.choice((rng.choice(ALPHABET), draw_word(rng) + " ", "Hello. ", "no ")) * rng.randint(20, 60)
     if kind < 0.25:
         return " ".join(draw_letters(rng, 9) for _ in range(rng.randint(1, 6)))
     if kind < 0.35:

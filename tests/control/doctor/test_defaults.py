@@ -1,0 +1,69 @@
+"""What the roles say of themselves is read as they say it, without importing them."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from dsops.control.doctor.defaults import Key, parse_keys, read_keys, read_systems
+from dsops.control.doctor.site import PLACES
+from dsops.core.errors import DsopsError
+
+from roles.ops.site import KINDS
+from roles.ops.systems import read_systems as read_systems_of_roles
+from tests.control.doctor.sites import ROOT
+
+
+def test_every_key_of_every_role_is_read_with_its_type_and_default() -> None:
+    keys = read_keys(ROOT)
+    real = {field.name: field for kind in KINDS for field in fields(kind)}
+    assert keys.keys() == real.keys()
+    for name, key in keys.items():
+        assert key.is_required == (real[name].default is MISSING), name
+        assert key.is_required or key.default == real[name].default, name
+
+
+def test_reading_them_imports_no_role() -> None:
+    code = "import sys, pathlib; from dsops.control.doctor.defaults import read_keys; "
+    code += f"assert read_keys(pathlib.Path({str(ROOT)!r})); assert not [m for m in sys.modules if m[:5] == 'roles']"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_only_dataclass_fields_count() -> None:
+    text = "@dataclass\nclass A:\n    a_port: int = 3\n    a_file: str\n    kept = 1\nclass B:\n    b: int = 2\n"
+    assert parse_keys(text, role="a") == [
+        Key("a_port", "a", "int", is_required=False, default=3),
+        Key("a_file", "a", "str", is_required=True),
+    ]
+
+
+def test_broken_defaults_are_said_with_their_line() -> None:
+    with pytest.raises(DsopsError) as caught:
+        parse_keys("\nclass :", role="nginx")
+    assert caught.value.where == "roles/nginx/defaults.py:2"
+
+
+def test_a_folder_without_roles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DsopsError, match="no roles here"):
+        read_keys(tmp_path)
+    with pytest.raises(DsopsError, match="supported systems cannot be read"):
+        read_systems(tmp_path)
+
+
+def test_the_systems_are_those_of_the_roles() -> None:
+    assert list(read_systems(ROOT).values()) == [system.name for system in read_systems_of_roles()]
+
+
+def test_roles_run_where_the_site_says() -> None:
+    """deploy/site.py is read: a role under `if "gpu" in host.groups` is for that group, one outside for all."""
+    found: dict[str, str] = {}
+    for node in ast.parse((ROOT / "deploy/site.py").read_text()).body:
+        group = ""
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Constant):
+            group = str(node.test.left.value)
+        for call in (call for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            found[ast.unparse(call.func)] = group
+    found.pop("start_site", None)
+    assert found == PLACES

@@ -1,0 +1,264 @@
+"""Deploy on a lab server that drifted, or whose last deploy was killed: everything is mended, then nothing changes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from dsops.control.fleet.inventory import Server, get_fleet
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+INVENTORY = ROOT / "inventory/lab.py"
+NODE = "gpu3"
+BIN = Path(sys.executable).parent
+SITE = [str(BIN / "pyinfra"), "--chdir", str(ROOT), "-y", "--limit", NODE, str(INVENTORY), "deploy/site.py"]
+ENV = os.environ | {"PYINFRA_PROGRESS": "off"}
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """code: pyinfra's. changed: the names of the operations that did something."""
+
+    code: int
+    changed: list[str]
+    text: str
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """The server, as wanted before and after."""
+    server = get_fleet(INVENTORY).get_server(NODE)
+    if ssh(server, "true").returncode:
+        pytest.skip(f"{NODE} does not answer: `dsops lab up`")
+    if (first := deploy()).code:
+        pytest.fail(first.text[-2000:])
+    yield server
+    assert deploy().code == 0
+
+
+def ssh(server: Server, command: str) -> subprocess.CompletedProcess[str]:
+    words = ["ssh", "-i", server.get("ssh_key", str), "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5"]
+    words += ["-o", f"UserKnownHostsFile={server.get('ssh_known_hosts_file', str)}", "-o", "BatchMode=yes"]
+    words += [f"root@{server.address}", command]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+def deploy() -> Deployed:
+    """A deploy of the server; waits while somebody else deploys on this machine."""
+    end = time.monotonic() + 240
+    while True:
+        found = deploy_now()
+        if "another deploy is running" not in found.text or time.monotonic() > end:
+            return found
+        time.sleep(2)
+
+
+def deploy_now() -> Deployed:
+    done = subprocess.run(SITE, capture_output=True, text=True, timeout=400, env=ENV, check=False)
+    return parse(done.returncode, done.stdout + done.stderr)
+
+
+def parse(code: int, text: str) -> Deployed:
+    """From pyinfra's own output: each operation's line, then each server's result."""
+    changed, name = [], ""
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
+        if found := re.match(r"--> Starting operation: (.*)", line):
+            name = found[1].split(" | ")[-1]
+        elif re.search(r"\] (Success|Error)", line):
+            changed.append(name)
+    return Deployed(code, changed, text)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """what: shell that does the damage. mended: what the next deploy must change, and nothing else."""
+
+    what: str
+    mended: tuple[str, ...]
+    proof: str
+
+
+DRIFTS = {
+    "a file's content": Drift(
+        "echo '# by hand' >> /etc/dsops/gateway.toml",
+        ("gateway: configuration", "gateway: running", "gateway: answers"),
+        "! grep -q 'by hand' /etc/dsops/gateway.toml",
+    ),
+    "a secret's mode": Drift(
+        "chmod 644 /etc/dsops/api-keys",
+        ("gateway: API keys",),
+        "[ \"$(stat -c '%a %U %G' /etc/dsops/api-keys)\" = '640 root dsops-gateway' ]",
+    ),
+    "a file's owner": Drift(
+        "chown nobody /opt/dsops/bin/dsops-triton",
+        ("triton: start script", "engine: slot a running", "engine: slot a ready"),
+        "[ $(stat -c %U /opt/dsops/bin/dsops-triton) = root ]",
+    ),
+    "a stopped service": Drift(
+        "systemctl stop dsops-gateway",
+        ("gateway: running", "gateway: answers"),
+        "systemctl is-active --quiet dsops-gateway",
+    ),
+    "a disabled service": Drift(
+        "systemctl disable -q dsops-agent",
+        ("agent: running",),
+        "systemctl is-enabled --quiet dsops-agent",
+    ),
+    "a deleted lane": Drift(
+        "rm /var/lib/dsops/lanes/l20",
+        ("engine: lane l20",),
+        "[ $(readlink /var/lib/dsops/lanes/l20) = ../slots/a ]",
+    ),
+    "a lane that the store turned": Drift(
+        "ln -sfn ../slots/b /var/lib/dsops/lanes/l1",
+        (),
+        "[ $(readlink /var/lib/dsops/lanes/l1) = ../slots/b ] && ln -sfn ../slots/a /var/lib/dsops/lanes/l1",
+    ),
+    "the link of dsops' own Python": Drift(
+        "rm /opt/dsops/venv",
+        ("base: dsops", "gateway: running", "gateway: answers", "agent: running"),
+        "/opt/dsops/venv/bin/dsops --version",
+    ),
+    "a file of the release": Drift(
+        "f=$(readlink -f /var/lib/dsops/slots/a)/chat_template.jinja; printf x >> $f",
+        ("bundle: releases/",),
+        "cd $(readlink -f /var/lib/dsops/slots/a) && ! tail -c 1 chat_template.jinja | grep -q x",
+    ),
+    "the mode of a file of the release": Drift(
+        "chmod 600 $(readlink -f /var/lib/dsops/slots/a)/release.json",
+        ("bundle: releases/",),
+        "[ $(stat -L -c %a /var/lib/dsops/slots/a/release.json) = 644 ]",
+    ),
+    "a unit's file, its daemon-reload already done": Drift(
+        "echo '# by hand' >> /etc/systemd/system/dsops-agent.service; systemctl daemon-reload",
+        ("agent: unit", "agent: running"),
+        "! grep -q 'by hand' /etc/systemd/system/dsops-agent.service",
+    ),
+    "a drop-in by hand that came after the start": Drift(
+        "d=/etc/systemd/system/dsops-agent.service.d; mkdir -p $d;"
+        " printf '[Service]\\nNice=1\\n' > $d/x.conf; systemctl daemon-reload",
+        ("agent: running",),
+        "rm -r /etc/systemd/system/dsops-agent.service.d && systemctl daemon-reload && systemctl restart dsops-agent",
+    ),
+    "a removed package": Drift(
+        "dpkg --force-depends --remove libpython3.11 >/dev/null",
+        ("engine: packages",),
+        "ldconfig -p | grep -q libpython3.11.so",
+    ),
+    "apt's lists": Drift(
+        "rm -rf /var/lib/dsops/apt-lists",
+        ("base: apt reads the bundle", "engine: apt reads the bundle"),
+        "test -d /var/lib/dsops/apt-lists",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+def test_a_deploy_mends_exactly_what_drifted(server: Server, name: str) -> None:
+    drift = DRIFTS[name]
+    assert ssh(server, drift.what).returncode == 0
+    mended = deploy()
+    assert mended.code == 0, mended.text[-2000:]
+    proof = ssh(server, drift.proof)
+    assert proof.returncode == 0, proof
+    # Operation names of the bundle's release end with its id.
+    assert [re.sub(r"(releases/).*", r"\1", one) for one in mended.changed] == list(drift.mended)
+    assert deploy().changed == []
+
+
+WIPE = """
+systemctl stop dsops-agent dsops-gateway triton@a triton@b 2>/dev/null
+systemctl disable -q dsops-agent dsops-gateway triton@a 2>/dev/null
+rm -rf /opt/dsops /etc/dsops /var/lib/dsops/bundle /var/lib/dsops/apt-lists /var/lib/dsops/releases
+rm -rf /var/lib/dsops/slots /var/lib/dsops/lanes /etc/systemd/system/triton@.service /etc/systemd/system/dsops-*.service
+systemctl daemon-reload
+dpkg --force-depends --purge libpython3.11 libpython3.11-dev chrony python3.11-venv python3-venv python3-pip-whl \
+    python3-setuptools-whl >/dev/null 2>&1
+true
+"""
+# (operation, seconds after its start) at which pyinfra is killed, one run after the other, on a wiped server.
+MOMENTS = (
+    ("bundle: apt/base", 0.3),
+    ("base: packages", 0.4),
+    ("base: packages", 1.5),
+    ("bundle: wheels/node", 0.3),
+    ("base: dsops", 1.0),
+    ("base: dsops", 4.0),
+    ("bundle: triton", 0.4),
+    ("triton: unit", 0.02),
+    ("engine: apt source", 0.03),
+    ("engine: openvino", 2.0),
+    ("bundle: releases", 0.1),
+    ("engine: slot a running", 0.05),
+    ("engine: slot a ready", 0.1),
+    ("gateway: unit", 0.02),
+    ("gateway: running", 0.05),
+    ("agent: configuration", 0.05),
+    ("agent: running", 0.05),
+)
+
+
+def deploy_killed(operation: str, seconds: float) -> bool:
+    """Starts a deploy and kills it with SIGKILL so long after an operation began. False when it never came to it."""
+    out = subprocess.PIPE
+    process = subprocess.Popen(SITE, stdout=out, stderr=subprocess.STDOUT, text=True, env=ENV)
+    with process:
+        assert process.stdout
+        for line in process.stdout:
+            if "Starting operation" in line and operation in line:
+                time.sleep(seconds)
+                process.send_signal(signal.SIGKILL)
+                return True
+    return False
+
+
+def check_well(server: Server) -> None:
+    words = [str(BIN / "dsops"), "verify", "-i", str(INVENTORY), "--limit", NODE]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_server_whose_deploys_were_killed_again_and_again_comes_out_whole(server: Server) -> None:
+    assert ssh(server, WIPE).returncode == 0
+    killed = [moment for moment in MOMENTS if deploy_killed(*moment)]
+    print(f"killed at {len(killed)} of {len(MOMENTS)} moments: {killed}")
+    assert len(killed) >= 12
+    last = deploy()
+    assert last.code == 0, last.text[-3000:]
+    again = deploy()
+    assert (again.code, again.changed) == (0, [])
+    check_well(server)
+
+
+@pytest.mark.parametrize("operation", ["base: packages", "base: dsops", "engine: openvino", "bundle: triton"])
+def test_one_deploy_after_a_kill_is_enough(server: Server, operation: str) -> None:
+    assert ssh(server, WIPE).returncode == 0
+    assert deploy_killed(operation, 0.8)
+    mended = deploy()
+    assert mended.code == 0, mended.text[-3000:]
+    again = deploy()
+    assert (again.code, again.changed) == (0, [])
+
+
+def test_a_second_deploy_at_once_is_refused_and_names_the_first(server: Server) -> None:
+    first = subprocess.Popen(SITE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
+    with first:
+        assert first.stdout
+        for line in first.stdout:
+            if "Starting operation" in line:
+                break
+        second = deploy_now()
+        first.stdout.read()
+    assert first.returncode == 0
+    assert second.code != 0
+    assert f"pid {first.pid}" in second.text
+    assert "another deploy is running" in second.text
+    assert second.changed == []

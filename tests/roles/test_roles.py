@@ -1,0 +1,130 @@
+"""Every role against servers that are not there: what it would run on each system that it knows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.connect import connect_all
+from pyinfra.api.deploy import add_deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operations import run_ops
+from pyinfra.context import ctx_inventory
+
+from roles.agent.deploy import agent
+from roles.base.deploy import base
+from roles.engine.deploy import engine
+from roles.gateway.deploy import gateway
+from roles.monitoring.deploy import monitoring
+from roles.nginx.deploy import nginx
+from roles.triton.deploy import triton
+from tests.roles.bundle import RELEASE, fake_data, write_bundle
+
+SYSTEMS = ("debian 12", "ubuntu 22.04", "ubuntu 24.04")
+SITE = {"lb": ("lb1",), "gpu": ("gpu1", "gpu2"), "mon": ("mon1",)}
+ROLES: dict[str, tuple[Callable[[], None], str]] = {
+    "base": (base, "mon1"),
+    "agent": (agent, "gpu1"),
+    "triton": (triton, "gpu1"),
+    "engine": (engine, "gpu1"),
+    "gateway": (gateway, "gpu1"),
+    "nginx": (nginx, "lb1"),
+    "monitoring": (monitoring, "mon1"),
+}
+
+
+def commands(
+    role: str, tmp_path: Path, *, system: str = "debian 12", bundle: Path | None = None, **more: Any
+) -> list[str]:
+    """What the role would run on one server of a whole site."""
+    made_for = system if system in SYSTEMS else "debian 12"
+    bundle = bundle or write_bundle(tmp_path / "bundle", system=made_for)
+    data = fake_data(bundle, tmp_path / "secrets", system=system) | more
+    names = [f"@fake/{name}" for members in SITE.values() for name in members]
+    groups = {group: ([f"@fake/{name}" for name in members], {}) for group, members in SITE.items()}
+    deploy, target = ROLES[role]
+    state = State(Inventory((names, data), **groups), Config())
+    state.limit_hosts = [host for host in state.inventory if host.name == f"@fake/{target}"]
+    with ctx_inventory.use(state.inventory):
+        connect_all(state)
+        add_deploy(state, deploy)
+        run_ops(state)
+    (host,) = state.limit_hosts
+    assert not state.failed_hosts
+    return list(host.connector.executed_commands)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_builds_on_every_system(tmp_path: Path, role: str, system: str) -> None:
+    assert commands(role, tmp_path, system=system)
+
+
+@pytest.mark.parametrize("system", ["debian 13", "rocky 9.4"])
+def test_an_unknown_system_is_refused_before_any_change(tmp_path: Path, system: str) -> None:
+    with pytest.raises(DeployError, match=f"{system} is not supported.*\n.*ubuntu 24.04.*nothing was changed"):
+        commands("base", tmp_path, system=system)
+
+
+def test_a_bundle_for_another_system_is_refused_before_any_change(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "debian", system="debian 12")
+    with pytest.raises(DeployError, match=r"this server is ubuntu 22\.04, the bundle's packages are for debian 12"):
+        commands("base", tmp_path, system="ubuntu 22.04", bundle=bundle)
+
+
+def test_wheels_for_another_python_are_refused_before_any_change(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "noble", system="ubuntu 24.04", python="cp311")
+    with pytest.raises(DeployError, match=r"the bundle's wheels are for Python 3\.11, ubuntu 24\.04 has 3\.12"):
+        commands("base", tmp_path, system="ubuntu 24.04", bundle=bundle)
+
+
+@pytest.mark.parametrize(
+    ("system", "python", "packages"),
+    [
+        ("debian 12", "python3", "chrony python3 python3-venv"),
+        ("ubuntu 22.04", "python3.11", "chrony python3.11 python3.11-venv"),
+        ("ubuntu 24.04", "python3", "chrony python3 python3-venv"),
+    ],
+)
+def test_each_system_gets_its_own_python_of_3_11_or_newer(
+    tmp_path: Path, system: str, python: str, packages: str
+) -> None:
+    text = "\n".join(commands("base", tmp_path, system=system))
+    assert f"&& {python} -m venv /opt/dsops/venvs/" in text
+    assert all(f"look {name} " in text for name in packages.split())
+
+
+@pytest.mark.parametrize(
+    ("system", "library"),
+    [("debian 12", "libpython3.11"), ("ubuntu 22.04", "libpython3.11"), ("ubuntu 24.04", "libpython3.12t64")],
+)
+def test_the_engine_gets_the_python_library_of_the_system(tmp_path: Path, system: str, library: str) -> None:
+    assert any(f"look {library} " in line for line in commands("engine", tmp_path, system=system))
+
+
+def test_the_engine_leads_slot_and_lanes_to_the_bundles_release_and_waits_for_it(tmp_path: Path) -> None:
+    said = commands("engine", tmp_path)
+    assert any(f"ln -sfn ../releases/{RELEASE} /var/lib/dsops/slots/a.dsops-new" in line for line in said)
+    for lane in ("l1", "l4", "l20", "l25", "l50"):
+        assert any(f"ln -sfn ../slots/a /var/lib/dsops/lanes/{lane}.dsops-new" in line for line in said)
+    start = next(i for i, line in enumerate(said) if "systemctl start triton@a.service" in line)
+    ready = next(i for i, line in enumerate(said) if "until" in line and "/v2/health/ready" in line)
+    assert start < ready
+
+
+def test_a_secret_shows_up_in_no_command(tmp_path: Path) -> None:
+    text = "\n".join(commands("nginx", tmp_path) + commands("monitoring", tmp_path))
+    assert "private key" not in text
+    assert "the password" not in text
+
+
+def test_nginx_takes_a_configuration_only_when_nginx_accepts_it(tmp_path: Path) -> None:
+    said = [line for line in commands("nginx", tmp_path) if "/etc/nginx/nginx.conf.dsops-new" in line]
+    (write,) = [line for line in said if "cat >" in line]
+    assert write.index("nginx -t -q -c /etc/nginx/nginx.conf.dsops-new") < write.index("mv -fT")
+
+
+def test_a_wrong_type_in_the_inventory_names_server_and_key(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="gpu1/gateway_port: should be an integer, is '8080'"):
+        commands("gateway", tmp_path, gateway_port="8080")
