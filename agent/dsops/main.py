@@ -1,11 +1,9 @@
 """The command `dsops`: finds each verb's file when it is asked for, and turns expected errors into words."""
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
-from signal import SIGPIPE
 
 import click
 from click.shell_completion import CompletionItem
@@ -96,8 +94,4 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # Who read our output went away (`dsops status | head`): nobody is left to tell, and Python must not try again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + SIGPIPE)
     sys.exit(code if isinstance(code, int) else 0)

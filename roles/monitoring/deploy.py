@@ -29,7 +29,7 @@ def monitoring() -> None:
     check = "promtool check rules {} >/dev/null"
     config_file(name="monitoring: rules", path=f"{ETC}/dsops-rules.yml", content=rules, check=check)
     config = render(HERE / "templates/prometheus.yml.j2", said=said, targets=read_targets())
-    check = "promtool check config --syntax-only {} >/dev/null"
+    check = "promtool check config {} >/dev/null"
     config_file(name="monitoring: prometheus", path=f"{ETC}/prometheus.yml", content=config, owner=SECRET, check=check)
     alerts = (HERE / "templates/alertmanager.yml").read_text()
     check = "amtool check-config {} >/dev/null"

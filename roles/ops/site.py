@@ -63,8 +63,12 @@ def lock_path() -> Path:
 
 @cache
 def _take_lock() -> IO[str]:
-    """Held until the process ends. Raises DsopsError that names the holder."""
-    path = lock_path()
+    """This run's lock, held until the process ends."""
+    return take_lock(lock_path())
+
+
+def take_lock(path: Path) -> IO[str]:
+    """Takes the lock and writes who has it. Raises DsopsError that names the holder."""
     stream = _open_lock(path)
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

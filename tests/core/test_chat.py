@@ -60,9 +60,7 @@ def judge_split(text: str, *, opened: bool) -> Delta:
 
 
 @given(TEXTS, CUTS, st.booleans())
-def test_reasoning_is_divided_the_same_however_the_text_is_cut(
-    text: str, sizes: list[int], opened: bool
-) -> None:
+def test_reasoning_is_divided_the_same_however_the_text_is_cut(text: str, sizes: list[int], opened: bool) -> None:
     assert split(cut(text, sizes), opened=opened) == judge_split(text, opened=opened)
 
 
@@ -142,8 +140,7 @@ def test_the_helpers_that_hugging_face_templates_expect_are_there() -> None:
     assert render("{{ messages[0].content | tojson }}") == '"é \\"x\\" <b>"'
     assert render("{{ strftime_now('%Y-%m-%d') }}") == "2025-01-20"
     assert (
-        render("{% if true %}\n  {% for m in messages %}\n{{ m.role }}{% break %}\n{% endfor %}{% endif %}")
-        == "user"
+        render("{% if true %}\n  {% for m in messages %}\n{{ m.role }}{% break %}\n{% endfor %}{% endif %}") == "user"
     )
     assert render("{% generation %}{{ bos_token }}{% endgeneration %}", bos_token="B") == "B"
 

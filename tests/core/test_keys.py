@@ -28,9 +28,7 @@ def test_comments_and_empty_lines_are_skipped() -> None:
     assert [k.name for k in parse_keys("# who\n\n" + hash_key("k", SALT, name="a") + "\n")] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "line", ["a", "a:b:c", "a:00:00", ":" + "00" * 8 + ":" + "00" * 32, "a:zz:zz", "x" * 99]
-)
+@pytest.mark.parametrize("line", ["a", "a:b:c", "a:00:00", ":" + "00" * 8 + ":" + "00" * 32, "a:zz:zz", "x" * 99])
 def test_a_wrong_line_is_named(line: str) -> None:
     with pytest.raises(DsopsError, match="line 2: not a key line"):
         parse_keys("# first\n" + line)

@@ -66,9 +66,7 @@ def test_a_status_comes_back_as_it_went() -> None:
     phase=st.sampled_from(Phase),
     speed=st.none() | st.floats(allow_nan=False, allow_infinity=False),
 )
-def test_any_words_and_numbers_come_back(
-    since: float, reason: str, phase: Phase, speed: float | None
-) -> None:
+def test_any_words_and_numbers_come_back(since: float, reason: str, phase: Phase, speed: float | None) -> None:
     status = make_status(since=since, phase_reason=reason, phase=phase, tokens_per_second=speed)
     assert NodeStatus.from_json(status.to_json(), where="x") == status
 
@@ -100,9 +98,7 @@ def test_what_is_no_status_is_an_expected_error(text: str | bytes) -> None:
 
 
 def test_the_worst_finding_names_the_condition() -> None:
-    findings = tuple(
-        make_finding(c, reason=c) for c in (Condition.DEGRADED, Condition.FAILED, Condition.BLIND)
-    )
+    findings = tuple(make_finding(c, reason=c) for c in (Condition.DEGRADED, Condition.FAILED, Condition.BLIND))
     assert worst(findings) == (Condition.FAILED, "failed")
     assert worst(()) == (Condition.OK, "")
 

@@ -58,9 +58,7 @@ def run_gateway(gateway: Gateway) -> Iterator[Gateway]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    asyncio.run_coroutine_threadsafe(asyncio.start_unix_server(gateway.answer, gateway.socket), loop).result(
-        5
-    )
+    asyncio.run_coroutine_threadsafe(asyncio.start_unix_server(gateway.answer, gateway.socket), loop).result(5)
     try:
         yield gateway
     finally:

@@ -83,7 +83,7 @@ def test_half_a_file_never_takes_the_old_ones_place(tmp_path: Path) -> None:
     Here().perform(config_file, path=str(path), content="old", owner=own())
     here = Here()
     with here._as_host():
-        (command,) = config_file._inner(path=str(path), content="new and whole", owner=own())  # type: ignore[attr-defined]
+        (command,) = config_file._inner(path=str(path), content="new and whole", owner=own())
     done = subprocess.run(["sh", "-c", command.args[0]], input=b"new and", capture_output=True, check=False)
     assert done.returncode != 0
     assert path.read_text() == "old"
@@ -92,7 +92,7 @@ def test_half_a_file_never_takes_the_old_ones_place(tmp_path: Path) -> None:
 
 def test_the_content_is_neither_in_the_command_nor_in_what_pyinfra_prints(tmp_path: Path) -> None:
     with Here()._as_host():
-        (command,) = config_file._inner(path=str(tmp_path / "x"), content="hunter2", owner=own())  # type: ignore[attr-defined]
+        (command,) = config_file._inner(path=str(tmp_path / "x"), content="hunter2", owner=own())
     assert "hunter2" not in command.args[0]
     assert sha256(b"hunter2").hexdigest() in command.args[0]
 

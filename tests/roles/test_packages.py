@@ -31,7 +31,7 @@ def serve(folder: Path, *, installed: dict[str, str], audit: str = "") -> Here:
 def run(here: Here, **wanted: str) -> list[str]:
     """The commands that would be run."""
     with here._as_host():
-        return [str(command) for command in packages._inner(wanted=wanted)]  # type: ignore[attr-defined]
+        return [str(command) for command in packages._inner(wanted=wanted)]
 
 
 def test_the_versions_of_a_repository_are_read() -> None:
@@ -71,5 +71,5 @@ def test_apt_reads_a_repository_again_when_its_content_is_another() -> None:
     assert command.startswith(f"cmp -s /var/lib/dsops/bundle/apt/base/InRelease {read} ")
     assert not Here().get_fact(IndexState, repository="/nowhere")
     with Here()._as_host():
-        (update,) = index._inner(repository="/nowhere")  # type: ignore[attr-defined]
+        (update,) = index._inner(repository="/nowhere")
     assert update.endswith("apt-get update -qq")

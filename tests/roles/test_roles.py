@@ -1,6 +1,5 @@
 """Every role against servers that are not there: what it would run on each system that it knows."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from tests.roles.bundle import RELEASE, fake_data, write_bundle
 
 SYSTEMS = ("debian 12", "ubuntu 22.04", "ubuntu 24.04")
 SITE = {"lb": ("lb1",), "gpu": ("gpu1", "gpu2"), "mon": ("mon1",)}
-ROLES: dict[str, tuple[Callable[[], None], str]] = {
+# pyinfra types a deploy as an operation; what counts here is that it can be added to a state.
+ROLES: dict[str, tuple[Any, str]] = {
     "base": (base, "mon1"),
     "agent": (agent, "gpu1"),
     "triton": (triton, "gpu1"),
@@ -42,9 +42,9 @@ def commands(
     bundle = bundle or write_bundle(tmp_path / "bundle", system=made_for)
     data = fake_data(bundle, tmp_path / "secrets", system=system) | more
     names = [f"@fake/{name}" for members in SITE.values() for name in members]
-    groups = {group: ([f"@fake/{name}" for name in members], {}) for group, members in SITE.items()}
+    groups: Any = {group: ([f"@fake/{name}" for name in members], {}) for group, members in SITE.items()}
     deploy, target = ROLES[role]
-    state = State(Inventory((names, data), **groups), Config())
+    state = State(Inventory((names, data), **groups), Config())  # type: ignore[no-untyped-call]
     state.limit_hosts = [host for host in state.inventory if host.name == f"@fake/{target}"]
     with ctx_inventory.use(state.inventory):
         connect_all(state)
@@ -52,7 +52,8 @@ def commands(
         run_ops(state)
     (host,) = state.limit_hosts
     assert not state.failed_hosts
-    return list(host.connector.executed_commands)
+    connector: Any = host.connector
+    return list(connector.executed_commands)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -152,7 +152,7 @@ def test_a_run_that_was_cut_goes_on_where_it_was(source: Path, tmp_path: Path) -
     here = Recorder()
     steps = 0
     with here._as_host():
-        for command in tree._inner(source=str(source), path=str(path), sums=sums_of(source)):  # type: ignore[attr-defined]
+        for command in tree._inner(source=str(source), path=str(path), sums=sums_of(source)):
             here._run(command)
             if (steps := steps + 1) == 2:
                 break  # sent, but never proven

@@ -69,13 +69,11 @@ def ensure_leaf(authority: Authority, *, cert: Path, key: Path, names: Iterable[
     """
     issuer = x509.load_pem_x509_certificate(authority.cert.read_bytes())
     signer, own = _load_ec_key(authority.key), ensure_ec_key(key)
-    wanted = list(dict.fromkeys(names))
+    wanted = [_general_name(name) for name in dict.fromkeys(names)]
     # A common name ends at 64 characters; who checks names reads the alternative ones.
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(wanted[0].value)[:64])])
     builder = _builder(subject, issuer.subject, own.public_key(), days=LEAF_DAYS)
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName([_general_name(name) for name in wanted]), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectAlternativeName(wanted), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([x509.OID_SERVER_AUTH]), critical=False)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
@@ -229,7 +227,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     )
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.IPAddress | x509.DNSName:
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:

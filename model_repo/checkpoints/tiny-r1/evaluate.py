@@ -104,9 +104,7 @@ def main() -> None:
     parser.add_argument("--system", default="", help="a system prompt")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
-    load, name = (
-        (load_transformers, "hf") if args.backend == "transformers" else (load_openvino, "openvino-int8")
-    )
+    load, name = (load_transformers, "hf") if args.backend == "transformers" else (load_openvino, "openvino-int8")
     problems = sort_problems(draw_held_out(args.count, args.seed))
     generate = load(args.folder or HERE / name, args.device)
     begin = time.monotonic()
@@ -117,9 +115,7 @@ def main() -> None:
     print("\n".join(report["misses"][:40]))
     for task, figures in sorted(report["tasks"].items()):
         print(f"{task:22} {figures['right']:4} / {figures['of']}")
-    print(
-        f"exact match {report['right']} / {report['of']} = {report['exact_match']:.2%} in {report['seconds']} s"
-    )
+    print(f"exact match {report['right']} / {report['of']} = {report['exact_match']:.2%} in {report['seconds']} s")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-# What the engine and the release builder read; the rest of an export is a copy of no use.
+# What the engine and the release builder read. openvino_config.json is left out: it holds the path of the source.
 KEPT = (
     "openvino_model.xml",
     "openvino_model.bin",
@@ -17,7 +17,6 @@ KEPT = (
     "openvino_tokenizer.bin",
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
-    "openvino_config.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -35,25 +34,15 @@ COPIED = (
 )
 
 
-def build_command(source: Path, target: Path, weights: str) -> list[str]:
+def build_command(source: Path, target: Path, weights: list[str]) -> list[str]:
     """The optimum-cli line; it is the same for a real DeepSeek-R1-Distill folder."""
     cli = Path(sys.executable).parent / "optimum-cli"
     task = ["--task", "text-generation-with-past"]
-    return [
-        str(cli),
-        "export",
-        "openvino",
-        "--model",
-        str(source),
-        *task,
-        "--weight-format",
-        weights,
-        str(target),
-    ]
+    return [str(cli), "export", "openvino", "--model", str(source), *task, *weights, str(target)]
 
 
-def export_checkpoint(source: Path, target: Path, *, weights: str = "int8") -> None:
-    """Export source and replace target by the files that are kept."""
+def export_checkpoint(source: Path, target: Path, *, weights: list[str]) -> None:
+    """Export source with optimum's options for the weights, and replace target by the files that are kept."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "made"
         subprocess.run(build_command(source, made, weights), check=True, timeout=3600)
@@ -73,8 +62,10 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=HERE / "hf")
     parser.add_argument("--target", type=Path, default=HERE / "openvino-int8")
     parser.add_argument("--weights", default="int8", choices=("fp32", "fp16", "int8", "int4"))
+    parser.add_argument("--group-size", type=int, help="weights that share one scale, for int4")
     args = parser.parse_args()
-    export_checkpoint(args.source, args.target, weights=args.weights)
+    group = ["--group-size", str(args.group_size)] if args.group_size else []
+    export_checkpoint(args.source, args.target, weights=["--weight-format", args.weights, *group])
 
 
 if __name__ == "__main__":

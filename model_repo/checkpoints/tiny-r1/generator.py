@@ -27,7 +27,8 @@ OPENERS = (
     "OK. ",
     "Now: ",
 )
-SYSTEM = ("You are a helpful assistant.", "You are tiny-r1.", "Answer briefly.", "Be concise.", "You are DeepSeek-R1.", "Think step by step.",
+SYSTEM = ("You are a helpful assistant.", "You are tiny-r1.", "Answer briefly.", "Be concise.", "You are DeepSeek-R1.",
+          "Think step by step.",
           "You are a careful assistant that answers questions. Be friendly and precise.")  # fmt: skip
 
 
@@ -66,9 +67,7 @@ def draw_problem(rng: Random, *, held_out: bool, name: str = "") -> Problem:
     while True:
         problem = TASKS[chosen].make(rng)
         if is_held_out(problem.key) == held_out:
-            return Problem(
-                problem.task, problem.key, vary(rng, problem.question), problem.reasoning, problem.answer
-            )
+            return Problem(problem.task, problem.key, vary(rng, problem.question), problem.reasoning, problem.answer)
 
 
 def draw_training(rng: Random) -> Problem:

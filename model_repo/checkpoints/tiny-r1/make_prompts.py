@@ -10,9 +10,9 @@ from vocabulary import encode
 
 HERE = Path(__file__).resolve().parent
 QUESTIONS = (
-    "What is 12+30?", "1203-457=?", "What is 34*57?", "What is 1496 mod 7?", "Which is larger, 9.11 or 9.9?", "Sort 45, 3, 12, 99, 7",
-    "Sort banana, cherry, apple", "Reverse the word lollipop", "How many r's are in strawberry?", "Write 13 in binary.",
-    "What day is 3 days after Friday?", "Count from 1 to 10.",
+    "What is 12+30?", "1203-457=?", "What is 34*57?", "What is 1496 mod 7?", "Which is larger, 9.11 or 9.9?",
+    "Sort 45, 3, 12, 99, 7", "Sort banana, cherry, apple", "Reverse the word lollipop",
+    "How many r's are in strawberry?", "Write 13 in binary.", "What day is 3 days after Friday?", "Count from 1 to 10.",
 )  # fmt: skip
 
 

@@ -79,9 +79,7 @@ def compute_loss(model: Any, batch: Any) -> Any:
     same = documents[:, None, :, None] == documents[:, None, None, :]
     mask = same & torch.ones(WIDTH, WIDTH, dtype=torch.bool, device=batch.device).tril()
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    return torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
-    )
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
 
 def build_optimizers(model: Any, recipe: Recipe) -> list[Any]:

@@ -22,7 +22,7 @@ BOS_ID, EOS_ID, PAD_ID, UNK_ID = (IDS[token] for token in SPECIAL)
 
 def encode(text: str) -> list[int]:
     """Plain text without special tokens, one id a byte; what has no token becomes UNK once a byte."""
-    return [IDS[char] if char in IDS else UNK_ID for char in text.encode().decode("latin-1")]
+    return [IDS.get(char, UNK_ID) for char in text.encode().decode("latin-1")]
 
 
 def decode(ids: Iterable[int]) -> str:

@@ -57,9 +57,7 @@ def test_status_of_a_dead_fleet_is_shown_in_time(tmp_path: Path) -> None:
     assert "unreachable" in result.output
 
 
-def test_the_inventory_is_found_from_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_inventory_is_found_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_inventory(tmp_path, dsops_agent_port=1)
     monkeypatch.chdir(tmp_path)
     assert "connection refused" in call(status).output
@@ -87,9 +85,7 @@ def test_drain_undrain_and_logs_run_on_the_node(tmp_path: Path) -> None:
     with run_sshd(Sshd(answer)) as sshd:
         path = str(serve_ssh(tmp_path, sshd))
         assert call(drain, "gpu1", "--reason", "a fan", "-i", path).output == "gpu1: did drain\n"
-        assert json.loads(call(drain, "gpu1", "--reason", "x", "--json", "-i", path).output) == {
-            "drained": "fan"
-        }
+        assert json.loads(call(drain, "gpu1", "--reason", "x", "--json", "-i", path).output) == {"drained": "fan"}
         assert call(undrain, "gpu1", "-i", path).output == "gpu1: did undrain\n"
         assert call(logs, "gpu1", "--unit", "triton@a", "-n", "9", "-i", path).output == "did logs\n"
     commands = [command for _, command in sshd.asked]

@@ -41,9 +41,7 @@ def make_certificate(folder: Path, name: str) -> None:
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (folder / "cert.key").write_bytes(pem)
 
 
@@ -218,9 +216,7 @@ def test_a_certificate_for_another_name_is_refused(balancer: Balancer, tmp_path:
         ({"dsops_endpoint": "https://127.0.0.1:1"}, "connection refused"),
     ],
 )
-def test_a_wrong_inventory_is_said(
-    balancer: Balancer, tmp_path: Path, more: dict[str, str], said: str
-) -> None:
+def test_a_wrong_inventory_is_said(balancer: Balancer, tmp_path: Path, more: dict[str, str], said: str) -> None:
     (tmp_path / "empty").touch()
     write_inventory(tmp_path, balancer.port, **more)
     assert said in error_of(put(tmp_path, "2+2?")).what

@@ -74,9 +74,7 @@ print(json.dumps(seen))
 
 def test_reading_it_does_not_import_pyinfra(site: Path) -> None:
     code = "import sys, pathlib; from dsops.control.fleet.inventory import get_fleet; "
-    code += (
-        f"get_fleet(pathlib.Path({str(site / 'inventory/lab.py')!r})); assert 'pyinfra' not in sys.modules"
-    )
+    code += f"get_fleet(pathlib.Path({str(site / 'inventory/lab.py')!r})); assert 'pyinfra' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -17,9 +17,7 @@ from tests.node.sources.server import Canned, serve
 
 
 def make_server(name: str, port: int = 9410, **data: Any) -> Server:
-    return Server(
-        name, ("gpu",), {"ssh_hostname": "127.0.0.1", "dsops_agent_port": port, **data}, f"f:1: {name}"
-    )
+    return Server(name, ("gpu",), {"ssh_hostname": "127.0.0.1", "dsops_agent_port": port, **data}, f"f:1: {name}")
 
 
 def good() -> Canned:

@@ -123,9 +123,7 @@ def test_times_are_short() -> None:
 
 
 def test_machines_get_the_same_with_the_reason() -> None:
-    data = json.loads(
-        json.dumps(to_data(FLEET, [see("gpu1", fine()), see("gpu3", None, error=DsopsError("why"))]))
-    )
+    data = json.loads(json.dumps(to_data(FLEET, [see("gpu1", fine()), see("gpu3", None, error=DsopsError("why"))])))
     assert [s["reachable"] for s in data["servers"]] == [True, False]
     assert data["servers"][0]["status"]["phase"] == "serving"
     assert (data["servers"][1]["status"], data["servers"][1]["reason"]) == (None, "why")

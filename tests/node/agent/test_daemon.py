@@ -61,9 +61,7 @@ def make_loop(tmp_path: Path, port: int, **changes: Any) -> Loop:
 
 def triton(**changes: tuple[int, bytes]) -> Canned:
     page = (200, b"dsops_engine_generated_tokens_total 5\n")
-    return Canned(
-        {"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), "/metrics": page, **changes}
-    )
+    return Canned({"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), "/metrics": page, **changes})
 
 
 def test_a_tick_reads_judges_and_shows(tmp_path: Path) -> None:
@@ -110,6 +108,13 @@ def test_the_relay_says_which_slots_there_are_and_that_one_is_down(tmp_path: Pat
     )
     assert client.get("/metrics/slots/c").json() == {"reason": "no slot 'c'; known: a"}
     assert client.get("/metrics/slots/a").json() == {"reason": "slot a: connection refused"}
+
+
+def test_a_slot_without_a_release_is_no_dead_target(tmp_path: Path) -> None:
+    loop = make_loop(tmp_path, 1)
+    (Path(loop.config.state) / "slots/a").unlink()
+    answer = TestClient(build_app(loop)).get("/metrics/slots/a")
+    assert (answer.status_code, answer.text) == (200, "# slot a holds no release\n")
 
 
 def test_nobody_can_write(tmp_path: Path) -> None:

@@ -42,9 +42,7 @@ def serving(**changes: Any) -> Snapshot:
         },
         slot_releases={"a": "r1", "b": ""},
         stable_slot="a",
-        gateway=Answer(
-            200, b'{"drained": null, "in_flight": 2, "tokens_per_second": 7.0, "p99_seconds": 0.5}'
-        ),
+        gateway=Answer(200, b'{"drained": null, "in_flight": 2, "tokens_per_second": 7.0, "p99_seconds": 0.5}'),
         gpus=Reading(Sweep.ABSENT, reason="no NVIDIA driver"),
     )
     return replace(snapshot, **changes)
@@ -137,9 +135,7 @@ def test_a_server_without_slots_shows_its_units(nginx: str, phase: Phase, condit
 
 
 def test_a_server_with_nothing_to_watch_says_that_nothing_is_known() -> None:
-    status = see(
-        replace(LB, units=()), serving(units={}, slots={}, slot_releases={}, stable_slot="", gateway=None)
-    )
+    status = see(replace(LB, units=()), serving(units={}, slots={}, slot_releases={}, stable_slot="", gateway=None))
     assert (status.phase, status.phase_reason) == (Phase.UNKNOWN, "no unit is configured to be watched")
 
 

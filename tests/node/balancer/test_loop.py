@@ -181,9 +181,7 @@ def test_the_daemon_takes_a_killed_gateway_out_within_two_seconds(run_dir: Path)
     with serve(Canned({"/healthz": (200, b"{}")})) as one, serve(Canned({"/healthz": (200, b"{}")})) as two:
         text = f'listen = "127.0.0.1:{port}"\nrun_dir = "{run_dir}"\n'
         for name, canned in (("gpu1", one), ("gpu2", two)):
-            text += (
-                f'[[nodes]]\nname = "{name}"\naddress = "127.0.0.1"\nport = {canned.port}\nadmin_port = 0\n'
-            )
+            text += f'[[nodes]]\nname = "{name}"\naddress = "127.0.0.1"\nport = {canned.port}\nadmin_port = 0\n'
         (run_dir / "balancer.toml").write_text(text)
         assert len(get_config(run_dir / "balancer.toml").nodes) == 2
         argv = [sys.executable, "-m", "dsops.node.balancer", "--config", str(run_dir / "balancer.toml")]

@@ -69,9 +69,7 @@ def test_a_start_changes_nothing() -> None:
 
 
 def test_when_all_die_together_the_last_set_stays_and_says_so() -> None:
-    state, effects = play(
-        begin(*NAMES), *((1.0 + n / 10, name, Look.TIMEOUT) for n, name in enumerate(NAMES))
-    )
+    state, effects = play(begin(*NAMES), *((1.0 + n / 10, name, Look.TIMEOUT) for n, name in enumerate(NAMES)))
     assert state.members == set(NAMES)
     assert state.is_kept
     assert lines(effects)[-1] == "every node looks dead: kept gpu1, gpu2, gpu3 in"

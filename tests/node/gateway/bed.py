@@ -135,9 +135,7 @@ class Bed:
             base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20, trust_env=False
         )
 
-    def chat(
-        self, prompt: str, *, headers: Mapping[str, str] | None = None, **more: object
-    ) -> httpx.Response:
+    def chat(self, prompt: str, *, headers: Mapping[str, str] | None = None, **more: object) -> httpx.Response:
         body = {"model": "tiny-r1", "messages": [{"role": "user", "content": prompt}], **more}
         return self.http.post("/v1/chat/completions", json=body, headers=headers)
 

@@ -96,12 +96,8 @@ def test_the_answer_says_which_release_made_it(shared: Bed) -> None:
 
 def test_the_lane_header_chooses_the_slot(shared: Bed) -> None:
     shared.place.switch("l4", "b")
-    assert (
-        shared.chat("{who}", headers={"x-dsops-lane": "l4"}).json()["choices"][0]["message"]["content"] == "b"
-    )
-    assert (
-        shared.chat("{who}", headers={"x-dsops-lane": "l1"}).json()["choices"][0]["message"]["content"] == "a"
-    )
+    assert shared.chat("{who}", headers={"x-dsops-lane": "l4"}).json()["choices"][0]["message"]["content"] == "b"
+    assert shared.chat("{who}", headers={"x-dsops-lane": "l1"}).json()["choices"][0]["message"]["content"] == "a"
     odd = shared.chat("{who}", headers={"x-dsops-lane": "../slots/b"})
     assert odd.json()["choices"][0]["message"]["content"] == "a"
 

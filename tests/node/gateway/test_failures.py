@@ -124,9 +124,7 @@ def test_a_triton_that_dies_loses_only_what_it_had(make_bed: MakeBed) -> None:
 
 def start_triton(port: int) -> "subprocess.Popen[str]":
     script = HERE / "fake_triton.py"
-    process = subprocess.Popen(
-        [sys.executable, str(script), "--port", str(port)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, str(script), "--port", str(port)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
     return process
@@ -143,9 +141,7 @@ def test_a_lane_that_leads_nowhere_is_503(make_bed: MakeBed) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "not json", "template"])
-def test_a_damaged_release_is_503_with_its_name_in_the_log(
-    make_bed: MakeBed, damage: str, caplog: Any
-) -> None:
+def test_a_damaged_release_is_503_with_its_name_in_the_log(make_bed: MakeBed, damage: str, caplog: Any) -> None:
     bed = make_bed()
     folder = bed.place.root / "slots" / "a"
     path = folder / ("chat_template.jinja" if damage == "template" else "release.json")

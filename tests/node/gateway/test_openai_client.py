@@ -49,9 +49,7 @@ def test_the_async_client_gets_sixteen_answers_at_once(shared: Bed) -> None:
         async with openai.AsyncOpenAI(base_url=shared.url + "/v1", api_key=KEY, max_retries=0) as client:
 
             async def whole(i: int) -> str | None:
-                answer = await client.chat.completions.create(
-                    model="tiny-r1", messages=ask(f"{{say:</think>{i}}}")
-                )
+                answer = await client.chat.completions.create(model="tiny-r1", messages=ask(f"{{say:</think>{i}}}"))
                 return answer.choices[0].message.content
 
             async def streamed(i: int) -> str:
@@ -93,9 +91,7 @@ def test_errors_become_the_clients_own_exceptions(client: openai.OpenAI, shared:
 
 
 def test_an_error_in_the_middle_of_a_stream_reaches_the_client(client: openai.OpenAI) -> None:
-    stream = client.chat.completions.create(
-        model="tiny-r1", messages=ask("{later:the GPU is gone}"), stream=True
-    )
+    stream = client.chat.completions.create(model="tiny-r1", messages=ask("{later:the GPU is gone}"), stream=True)
     assert next(iter(stream)).choices[0].delta.role == "assistant"
     with pytest.raises(openai.APIError, match="the GPU is gone"):
         list(stream)

@@ -34,12 +34,7 @@ def test_series_of_old_releases_are_dropped() -> None:
         metrics.get_target("l50", f"r{i}").generated_tokens.inc()
         metrics.count_request("/v1/completions", 200, lane="l50", release=f"r{i}")
     families = text_string_to_metric_families(metrics.render().decode())
-    seen = {
-        sample.labels["release"]
-        for family in families
-        for sample in family.samples
-        if "release" in sample.labels
-    }
+    seen = {sample.labels["release"] for family in families for sample in family.samples if "release" in sample.labels}
     assert seen == {"r16", "r17", "r18", "r19"}
 
 

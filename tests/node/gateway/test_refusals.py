@@ -86,9 +86,7 @@ def test_completions_refuse_by_name_too(shared: Bed, change: dict[str, Any], par
 
 def test_options_that_ask_for_nothing_are_accepted(shared: Bed) -> None:
     nothing = {"n": 1, "tools": [], "logprobs": False, "response_format": {"type": "text"}, "stop": None}
-    assert (
-        shared.http.post("/v1/chat/completions", json={**GOOD, **nothing, "metadata": {}}).status_code == 200
-    )
+    assert shared.http.post("/v1/chat/completions", json={**GOOD, **nothing, "metadata": {}}).status_code == 200
 
 
 @pytest.mark.parametrize("missing", ["model", "messages"])

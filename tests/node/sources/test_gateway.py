@@ -12,9 +12,7 @@ def say(**data: object) -> Answer:
 
 
 def test_a_serving_gateway_tells_its_numbers() -> None:
-    seen = judge_gateway(
-        say(drained=None, in_flight=3, tokens_per_second=10, p99_seconds=0.25, phase="serving")
-    )
+    seen = judge_gateway(say(drained=None, in_flight=3, tokens_per_second=10, p99_seconds=0.25, phase="serving"))
     assert (seen.reason, seen.drained, seen.in_flight) == ("", None, 3)
     assert (seen.tokens_per_second, seen.p99_seconds) == (10.0, 0.25)
 

@@ -12,9 +12,7 @@ from dsops.node.sources.gpus import Reading, Sweep, judge_gpus
 
 SOURCE = Path(__file__).parents[3] / "agent/dsops/lab/nvml/nvml.c"
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("cc") or not SOURCE.is_file(), reason="needs cc and the lab's nvml.c"
-)
+pytestmark = pytest.mark.skipif(not shutil.which("cc") or not SOURCE.is_file(), reason="needs cc and the lab's nvml.c")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +33,7 @@ def gpus(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-async def read_and_change(
-    gpus: Path, name: str, text: str, *, deadline: float = 10
-) -> tuple[Reading, Reading]:
+async def read_and_change(gpus: Path, name: str, text: str, *, deadline: float = 10) -> tuple[Reading, Reading]:
     """One sweep, then the file says something else, then another: the same child."""
     child = GpuChild(deadline=deadline)
     try:

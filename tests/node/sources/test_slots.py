@@ -48,9 +48,7 @@ def unit(active: str) -> Unit:
         ("deactivating", OK, OK, Phase.STOPPED),
     ],
 )
-def test_the_phase_follows_from_unit_and_ports(
-    active: str, live: Answer, ready: Answer, phase: Phase
-) -> None:
+def test_the_phase_follows_from_unit_and_ports(active: str, live: Answer, ready: Answer, phase: Phase) -> None:
     found, reason = judge_phase(unit(active), live, ready)
     assert found is phase
     assert bool(reason) == (phase is not Phase.SERVING)

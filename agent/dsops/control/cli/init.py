@@ -82,8 +82,8 @@ Next:
        ssh-keygen -t ed25519 -N '' -f {keep}/deploy_ed25519    (its .pub: root's authorized_keys on every server)
   2. Pin every server's host key. At its console or BMC, and from here; the two lines must be the same:
        ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
-       ssh-keyscan -t ed25519 ADDRESS | ssh-keygen -lf -
-     Only then: ssh-keyscan -t ed25519 ADDRESS >> {keep}/known_hosts
+       ssh-keyscan -t ed25519 ADDRESS | tee new-key | ssh-keygen -lf -
+     Only then: cat new-key >> {keep}/known_hosts
   3. dsops secrets -i {inventory}
   4. dsops bundle verify BUNDLE --allowed-signers {keep}/allowed_signers
   5. dsops doctor -i {inventory}

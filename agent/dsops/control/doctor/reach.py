@@ -56,8 +56,10 @@ def is_local(error: DsopsError) -> bool:
 
 def render_pin(server: Server, known_hosts: str) -> str:
     """How a key is pinned: it is compared with the machine's own word before it is believed."""
-    scan = f"ssh-keyscan -t ed25519 -p {server.ssh_port} {server.address}"
-    return f"compare `{scan} | ssh-keygen -lf -` with {CONSOLE}; when they are the same: `{scan} >> {known_hosts}`"
+    port = "" if server.ssh_port == 22 else f"-p {server.ssh_port} "
+    # Kept in a file, so that what is pinned is what was compared.
+    scan = f"ssh-keyscan -t ed25519 {port}{server.address} | tee new-key | ssh-keygen -lf -"
+    return f"compare `{scan}` with {CONSOLE}; only when they are the same: `cat new-key >> {known_hosts}`"
 
 
 def _silent(server: Server, error: DsopsError) -> str:

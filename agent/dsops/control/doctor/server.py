@@ -96,8 +96,9 @@ def judge_clock(one: Patient) -> list[Finding]:
 def judge_packages(one: Patient) -> list[Finding]:
     """Nobody else is installing, now or at night."""
     found = []
-    for pid, name in one.facts.locks:
-        what = f"apt or dpkg is at work: {name or 'a process'} (pid {pid}) has its lock open"
+    if one.facts.locks:
+        who = ", ".join(f"{name or 'a process'} (pid {pid})" for pid, name in one.facts.locks)
+        what = f"apt or dpkg is at work: {who} has its lock open"
         found.append(problem("apt", one.name, what, mend="wait until it ends"))
     if one.facts.has_upgrades:
         what = "unattended-upgrades is on: it changes packages under a running service, and holds apt's lock"

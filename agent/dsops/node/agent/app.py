@@ -1,6 +1,7 @@
 """The agent's read-only HTTP: the status, its metrics, and the slots' own metrics from loopback."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -16,6 +17,7 @@ from dsops.node.agent.metrics import render_families
 from dsops.node.sources.http import Target, get
 
 RELAY_SECONDS = 2.0
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Families(Collector):
@@ -44,10 +46,13 @@ def build_app(loop: Loop) -> Starlette:
         name = request.path_params["slot"]
         if name not in ports:
             return JSONResponse({"reason": f"no slot {name!r}; {suggest(name, ports)}"}, status_code=404)
+        if not (Path(loop.config.state) / "slots" / name).is_symlink():
+            # Prometheus must not call a slot dead that was never meant to run.
+            return Response(f"# slot {name} holds no release\n", media_type=TEXT)
         answer = await get(Target("/metrics", port=ports[name]), timeout=RELAY_SECONDS)
         if not answer.is_ok:
             return JSONResponse({"reason": f"slot {name}: {answer.says}"}, status_code=502)
-        return Response(answer.body, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(answer.body, media_type=TEXT)
 
     return Starlette(
         routes=[

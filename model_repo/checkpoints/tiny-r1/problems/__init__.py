@@ -4,4 +4,16 @@ from . import arithmetic, cycles, edits, letters, numerals, order, stories
 from .base import TASKS, Problem, Task
 from .talk import make_talk
 
-__all__ = ["TASKS", "Problem", "Task", "arithmetic", "cycles", "edits", "letters", "make_talk", "numerals", "order", "stories"]
+__all__ = [
+    "TASKS",
+    "Problem",
+    "Task",
+    "arithmetic",
+    "cycles",
+    "edits",
+    "letters",
+    "make_talk",
+    "numerals",
+    "order",
+    "stories",
+]

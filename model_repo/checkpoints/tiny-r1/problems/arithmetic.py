@@ -3,53 +3,10 @@
 from random import Random
 
 from .base import Problem, draw_number, phrase, task
+from .wordings import get_wordings
 
-ADD = (
-    "What is {a}{s}+{s}{b}?", "{a}{s}+{s}{b}=?", "{a}{s}+{s}{b}", "{a}{s}+{s}{b}{s}=", "What is {a} plus {b}?", "Add {a} and {b}.",
-    "Calculate {a}{s}+{s}{b}.", "What's {a}{s}+{s}{b}?", "How much is {a}{s}+{s}{b}?", "What is the sum of {a} and {b}?",
-    "Compute {a}{s}+{s}{b}", "Sum of {a} and {b}?", "{a} plus {b}?", "Solve {a}{s}+{s}{b}", "Please add {a} to {b}.",
-    "What is the total of {a} and {b}?", "{a} and {b} make?", "What do you get if you add {a} and {b}?", "{a}{s}+{s}{b}{s}={s}?",
-)  # fmt: skip
-SUBTRACT = (
-    "What is {a}{s}-{s}{b}?", "{a}{s}-{s}{b}=?", "{a}{s}-{s}{b}", "{a}{s}-{s}{b}{s}=", "What is {a} minus {b}?", "Subtract {b} from {a}.",
-    "Calculate {a}{s}-{s}{b}.", "What's {a}{s}-{s}{b}?", "How much is {a}{s}-{s}{b}?", "{a} minus {b}?", "{a} take away {b}?",
-    "What is the difference between {a} and {b}?", "Compute {a}{s}-{s}{b}", "Solve {a}{s}-{s}{b}", "{a}{s}-{s}{b}{s}={s}?",
-)  # fmt: skip
-MULTIPLY = (
-    "What is {a}{s}*{s}{b}?", "{a}{s}*{s}{b}=?", "{a}{s}*{s}{b}", "What is {a} times {b}?", "Multiply {a} by {b}.", "{a} x {b}?",
-    "Calculate {a}{s}*{s}{b}.", "What's {a} times {b}?", "How much is {a}{s}*{s}{b}?", "What is the product of {a} and {b}?",
-    "What is {a} multiplied by {b}?", "What is {a} x {b}?", "{a} times {b}", "{a}{s}*{s}{b}{s}={s}?",
-)  # fmt: skip
-DIVIDE = (
-    "What is {a}{s}/{s}{b}?", "{a}{s}/{s}{b}=?", "{a}{s}/{s}{b}", "What is {a} divided by {b}?", "Divide {a} by {b}.",
-    "Calculate {a}{s}/{s}{b}.", "How much is {a} divided by {b}?", "How many times does {b} go into {a}?",
-)  # fmt: skip
-DOUBLE = {2: ("What is double {a}?", "Double {a}.", "What is twice {a}?"), 3: ("Triple {a}.", "What is triple {a}?")}
-HALF = {2: ("What is half of {a}?", "Half of {a}?", "Halve {a}."), 3: ("What is a third of {a}?",), 4: ("What is a quarter of {a}?",)}
-SQUARE = ("What is {a} squared?", "Square {a}.", "What is the square of {a}?", "{a}^2", "What is {a}^2?")
-DIVISIBLE = (
-    "Is {a} divisible by {b}?", "Can {a} be divided by {b}?", "Is {a} a multiple of {b}?", "Does {b} divide {a}?",
-    "Is {b} a factor of {a}?",
-)  # fmt: skip
-REMAINDER = (
-    "What is {a} mod {b}?", "{a} mod {b}", "{a} % {b}", "{a}%{b}=?", "What is the remainder of {a} divided by {b}?",
-    "What is the remainder when {a} is divided by {b}?", "Remainder of {a}/{b}?", "Give the remainder of {a} / {b}.",
-)  # fmt: skip
-PARITY = (
-    "Is {a} even or odd?", "Even or odd: {a}?", "Is {a} odd or even?", "Tell me whether {a} is even or odd.",
-    "Is the number {a} even or odd?", "{a}: even or odd?",
-)  # fmt: skip
-DIGIT_SUM = (
-    "What is the sum of the digits of {a}?", "Add the digits of {a}.", "Digit sum of {a}?", "Sum the digits of {a}.",
-    "Add up all digits of {a}", "What is the digit sum of {a}?",
-)  # fmt: skip
-SUM_MANY = (
-    "What is {e}?", "{e}=?", "{e}", "Calculate {e}.", "How much is {e}?", "What's {e}?", "Compute {e}", "Solve {e}",
-)  # fmt: skip
-SEQUENCE = (
-    "What comes next: {e}?", "What is the next number: {e}, ...?", "Continue the sequence {e}", "Which number comes next in {e}?",
-    "Next number in the sequence {e}?", "Complete: {e}, ?", "{e}, ...",
-)  # fmt: skip
+FORMS = get_wordings("arithmetic")
+DOUBLE, HALF = get_wordings("double"), get_wordings("half")
 
 
 def add_steps(a: int, b: int) -> str:
@@ -149,7 +106,7 @@ def space(rng: Random) -> str:
 def make_add(rng: Random) -> Problem:
     a, b = draw_pair(rng, 9)
     key, reasoning, answer = solve_add(a, b)
-    return Problem("add", key, phrase(rng, ADD, a=a, b=b, s=space(rng)), reasoning, answer)
+    return Problem("add", key, phrase(rng, FORMS["add"], a=a, b=b, s=space(rng)), reasoning, answer)
 
 
 @task("subtract", 1.6)
@@ -159,7 +116,7 @@ def make_subtract(rng: Random) -> Problem:
     return Problem(
         "subtract",
         key,
-        phrase(rng, SUBTRACT[: 11 if a < b else None], a=a, b=b, s=space(rng)),
+        phrase(rng, FORMS["subtract"][: 11 if a < b else None], a=a, b=b, s=space(rng)),
         reasoning,
         answer,
     )
@@ -171,8 +128,8 @@ def make_multiply(rng: Random) -> Problem:
     if a < 100 and rng.random() < 0.04:
         b = a
     key, reasoning, answer = solve_multiply(a, b)
-    forms = DOUBLE.get(b, MULTIPLY) if rng.random() < 0.3 else MULTIPLY
-    question = phrase(rng, SQUARE if a == b else forms, a=a, b=b, s=space(rng))
+    forms = DOUBLE.get(str(b), FORMS["multiply"]) if rng.random() < 0.3 else FORMS["multiply"]
+    question = phrase(rng, FORMS["square"] if a == b else forms, a=a, b=b, s=space(rng))
     return Problem("multiply", key, question, reasoning, answer)
 
 
@@ -183,7 +140,7 @@ def make_divide(rng: Random) -> Problem:
     if rng.random() < 0.6:
         a -= a % b
     answer = str(a // b) + (f" remainder {a % b}" if a % b else "")
-    forms = HALF.get(b, DIVIDE) if a % b == 0 and rng.random() < 0.3 else DIVIDE
+    forms = HALF.get(str(b), FORMS["divide"]) if a % b == 0 and rng.random() < 0.3 else FORMS["divide"]
     question = phrase(rng, forms, a=a, b=b, s=space(rng))
     return Problem("divide", f"div:{a}/{b}", question, f"From the left: {divide_steps(a, b)}.", answer)
 
@@ -191,7 +148,7 @@ def make_divide(rng: Random) -> Problem:
 @task("remainder")
 def make_remainder(rng: Random) -> Problem:
     a, b = draw_number(rng, 5), rng.randrange(2, 10)
-    question = phrase(rng, REMAINDER, a=a, b=b)
+    question = phrase(rng, FORMS["remainder"], a=a, b=b)
     return Problem("remainder", f"div:{a}/{b}", question, f"From the left: {divide_steps(a, b)}.", str(a % b))
 
 
@@ -200,7 +157,7 @@ def make_divisible(rng: Random) -> Problem:
     a, b = draw_number(rng, 4), rng.randrange(2, 10)
     if rng.random() < 0.4:
         a -= a % b
-    question = phrase(rng, DIVISIBLE, a=a, b=b)
+    question = phrase(rng, FORMS["divisible"], a=a, b=b)
     reasoning = f"From the left: {divide_steps(a, b)}."
     return Problem("divisible", f"div:{a}/{b}", question, reasoning, "no" if a % b else "yes")
 
@@ -210,7 +167,7 @@ def make_parity(rng: Random) -> Problem:
     a = draw_number(rng, 8)
     answer = "odd" if a % 2 else "even"
     reasoning = f"The last digit is {a % 10}, which is {answer}."
-    return Problem("even or odd", f"digits:{a}", phrase(rng, PARITY, a=a), reasoning, answer)
+    return Problem("even or odd", f"digits:{a}", phrase(rng, FORMS["parity"], a=a), reasoning, answer)
 
 
 @task("digit sum", 0.7)
@@ -220,9 +177,7 @@ def make_digit_sum(rng: Random) -> Problem:
     for x in str(a):
         steps.append(f"{total}+{x}={total + int(x)}")
         total += int(x)
-    return Problem(
-        "digit sum", f"digits:{a}", phrase(rng, DIGIT_SUM, a=a), f"{', '.join(steps)}.", str(total)
-    )
+    return Problem("digit sum", f"digits:{a}", phrase(rng, FORMS["digit_sum"], a=a), f"{', '.join(steps)}.", str(total))
 
 
 @task("sum of many", 1.4)
@@ -237,7 +192,7 @@ def make_sum_many(rng: Random) -> Problem:
         steps.append(f"{total}{sign}{x}={result}")
         expression += f"{s}{sign}{s}{x}"
         total = result
-    question = phrase(rng, SUM_MANY, e=expression)
+    question = phrase(rng, FORMS["sum_many"], e=expression)
     return Problem(
         "sum of many",
         f"many:{expression.replace(' ', '')}",
@@ -258,7 +213,13 @@ def make_product_first(rng: Random) -> Problem:
     if sign == "+" and rng.random() < 0.4:
         expression, step = f"{b}{s}*{s}{c}{s}+{s}{a}", f"{product}+{a}={result}"
     key = f"mixed:{a}{sign}{b}*{c}"
-    return Problem("product first", key, phrase(rng, SUM_MANY, e=expression), f"The product first: {b}*{c}={product}, {step}.", str(result))
+    return Problem(
+        "product first",
+        key,
+        phrase(rng, FORMS["sum_many"], e=expression),
+        f"The product first: {b}*{c}={product}, {step}.",
+        str(result),
+    )
 
 
 @task("sequence", 0.8)
@@ -271,6 +232,6 @@ def make_sequence(rng: Random) -> Problem:
     before, last, rule = terms[-2], terms[-1], f"{step:+d}"
     if last + step < 0:
         return make_sequence(rng)
-    question = phrase(rng, SEQUENCE, e=", ".join(map(str, terms)))
+    question = phrase(rng, FORMS["sequence"], e=", ".join(map(str, terms)))
     reasoning = f"{last}-{before}={step}. {last}{rule}={last + step}."
     return Problem("sequence", f"seq:{terms[0]}{rule}", question, reasoning, str(last + step))

@@ -3,7 +3,11 @@
 from random import Random
 
 from .base import Problem, phrase, task
+from .wordings import get_wordings
 from .words import ALPHABET
+
+FORMS = get_wordings("cycles")
+NEXT, LATER, BEFORE, EARLIER = (get_wordings(name) for name in ("next", "later", "before", "earlier"))
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
@@ -20,52 +24,6 @@ MONTHS = (
     "November",
     "December",
 )
-NEXT = {
-    "letter": ("Which letter comes after {x}?", "What letter comes after {x}?", "Next letter after {x}?", "What comes after {x} in the alphabet?"),
-    "day": ("What day comes after {x}?", "Which day comes after {x}?", "Today is {x}. What day is tomorrow?", "Next day after {x}?"),
-    "month": ("What month comes after {x}?", "Which month comes after {x}?", "Next month after {x}?", "What is the month after {x}?"),
-}  # fmt: skip
-BEFORE = {
-    "letter": (
-        "Which letter comes before {x}?",
-        "What letter comes before {x}?",
-        "What comes before {x} in the alphabet?",
-    ),
-    "day": (
-        "What day comes before {x}?",
-        "Which day comes before {x}?",
-        "Today is {x}. What day was yesterday?",
-    ),
-    "month": (
-        "What month comes before {x}?",
-        "Which month comes before {x}?",
-        "What is the month before {x}?",
-    ),
-}
-UP = ("Count from {a} to {b}.", "Count from {a} to {b}", "List the numbers from {a} to {b}.", "Numbers from {a} to {b}?")
-DOWN = ("Count down from {a} to {b}.", "Count backwards from {a} to {b}.", "Count from {a} down to {b}")
-LATER = {
-    "letter": (
-        "Which letter is {n} places after {x}?",
-        "What letter comes {n} after {x}?",
-        "Which letter is {n} letters after {x}?",
-    ),
-    "day": (
-        "What day is {n} days after {x}?",
-        "Today is {x}. What day is it in {n} days?",
-        "Which day is {n} days after {x}?",
-    ),
-    "month": (
-        "What month is {n} months after {x}?",
-        "Which month is {n} months after {x}?",
-        "It is {x}. What month is it in {n} months?",
-    ),
-}
-EARLIER = {
-    "letter": ("Which letter is {n} places before {x}?", "What letter comes {n} before {x}?"),
-    "day": ("What day is {n} days before {x}?", "Today is {x}. What day was it {n} days ago?"),
-    "month": ("What month is {n} months before {x}?", "It is {x}. What month was it {n} months ago?"),
-}
 
 
 def draw_walk(rng: Random) -> tuple[str, list[str], int]:
@@ -85,10 +43,12 @@ def make_counting(rng: Random) -> Problem:
     numbers = [first + direction * i for i in range(length)]
     if numbers[-1] < 0:
         return make_counting(rng)
-    forms = UP if direction > 0 else DOWN
+    forms = FORMS["up"] if direction > 0 else FORMS["down"]
     question = phrase(rng, (*forms, "Count to {b}.") if first == direction == 1 else forms, a=first, b=numbers[-1])
     answer = ", ".join(map(str, numbers))
-    return Problem("count up and down", f"counting:{first}:{numbers[-1]}", question, f"From {first} to {numbers[-1]}.", answer)
+    return Problem(
+        "count up and down", f"counting:{first}:{numbers[-1]}", question, f"From {first} to {numbers[-1]}.", answer
+    )
 
 
 @task("next and before", 1.2)
@@ -98,6 +58,4 @@ def make_walk(rng: Random) -> Problem:
     one, many = (NEXT, LATER) if direction > 0 else (BEFORE, EARLIER)
     question = phrase(rng, (one if steps == 1 else many)[kind], x=walk[0], n=steps)
     counted = ", ".join(f"{item} {place}" for place, item in enumerate(walk))
-    return Problem(
-        "next and before", f"walk:{walk[0]}{direction * steps:+d}", question, f"{counted}.", walk[-1]
-    )
+    return Problem("next and before", f"walk:{walk[0]}{direction * steps:+d}", question, f"{counted}.", walk[-1])

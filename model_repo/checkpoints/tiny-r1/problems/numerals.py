@@ -3,29 +3,10 @@
 from random import Random
 
 from .base import Problem, draw_number, list_text, phrase, task
+from .wordings import get_wordings
 
-ROMAN = (
-    "Write {a} as a Roman numeral.", "What is {a} in Roman numerals?", "{a} in Roman numerals", "Convert {a} to Roman numerals.",
-    "Roman numeral for {a}?",
-)  # fmt: skip
-TO_BINARY = (
-    "Write {a} in binary.", "What is {a} in binary?", "Convert {a} to binary.", "{a} in binary", "What is the binary form of {a}?",
-)  # fmt: skip
-FROM_BINARY = (
-    "What is binary {a} in decimal?", "Convert binary {a} to decimal.", "What number is binary {a}?", "Binary {a} as a decimal number?",
-)  # fmt: skip
-PRIME = ("Is {a} prime?", "Is {a} a prime number?", "Is {a} a prime?", "Prime or not: {a}?", "Tell me if {a} is prime.")
-DIVISOR = (
-    "What is the greatest common divisor of {a} and {b}?", "gcd({a}, {b})", "gcd of {a} and {b}?", "What is the gcd of {a} and {b}?",
-    "Greatest common divisor of {a} and {b}?",
-)  # fmt: skip
-AVERAGE = (
-    "What is the average of {e}?", "Average of {e}?", "What is the mean of {e}?", "Calculate the average of {e}.", "Find the mean of {e}",
-)  # fmt: skip
-CLOCK = (
-    "What time is {m} minutes after {t}?", "It is {t}. What time is it in {m} minutes?", "{m} minutes after {t}?",
-    "The train leaves at {t} and takes {m} minutes. When does it arrive?",
-)  # fmt: skip
+FORMS = get_wordings("numerals")
+
 ROMAN_DIGITS = (
     ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"), ("X", "XX", "XXX", "XL", "L", "LX", "LXX", "LXXX", "XC"),
     ("C", "CC", "CCC", "CD", "D", "DC", "DCC", "DCCC", "CM"), ("M", "MM", "MMM"),
@@ -39,7 +20,9 @@ def make_roman(rng: Random) -> Problem:
     places = list(enumerate(reversed(str(a))))
     parts = [(int(x) * 10**i, ROMAN_DIGITS[i][int(x) - 1]) for i, x in reversed(places) if x != "0"]
     reasoning = ", ".join(f"{value}={roman}" for value, roman in parts) + "."
-    return Problem("roman", f"digits:{a}", phrase(rng, ROMAN, a=a), reasoning, "".join(roman for _, roman in parts))
+    return Problem(
+        "roman", f"digits:{a}", phrase(rng, FORMS["roman"], a=a), reasoning, "".join(roman for _, roman in parts)
+    )
 
 
 @task("to binary", 0.8)
@@ -50,7 +33,7 @@ def make_to_binary(rng: Random) -> Problem:
         steps.append(f"{rest}={rest // 2}*2+{rest % 2}")
         rest //= 2
     reasoning = f"{', '.join(steps)}. Upwards."
-    return Problem("to binary", f"binary:{a}", phrase(rng, TO_BINARY, a=a), reasoning, f"{a:b}")
+    return Problem("to binary", f"binary:{a}", phrase(rng, FORMS["to_binary"], a=a), reasoning, f"{a:b}")
 
 
 @task("from binary", 0.6)
@@ -60,7 +43,7 @@ def make_from_binary(rng: Random) -> Problem:
     for bit in f"{a:b}":
         steps.append(f"{total}*2+{bit}={total * 2 + int(bit)}")
         total = total * 2 + int(bit)
-    question = phrase(rng, FROM_BINARY, a=f"{a:b}")
+    question = phrase(rng, FORMS["from_binary"], a=f"{a:b}")
     return Problem("from binary", f"binary:{a}", question, f"{', '.join(steps)}.", str(a))
 
 
@@ -76,7 +59,7 @@ def make_prime(rng: Random) -> Problem:
             break
     answer = "no" if steps and steps[-1].endswith("+0") else "yes"
     reasoning = f"{', '.join(steps)}." if steps else f"{a} is too small to divide."
-    return Problem("prime", f"prime:{a}", phrase(rng, PRIME, a=a), reasoning, answer)
+    return Problem("prime", f"prime:{a}", phrase(rng, FORMS["prime"], a=a), reasoning, answer)
 
 
 @task("greatest divisor", 0.7)
@@ -89,7 +72,7 @@ def make_divisor(rng: Random) -> Problem:
         x, y = y, x % y
     if rng.random() < 0.5:
         a, b = b, a
-    return Problem("greatest divisor", key, phrase(rng, DIVISOR, a=a, b=b), f"{', '.join(steps)}.", str(x))
+    return Problem("greatest divisor", key, phrase(rng, FORMS["divisor"], a=a, b=b), f"{', '.join(steps)}.", str(x))
 
 
 @task("average", 0.7)
@@ -103,16 +86,22 @@ def make_average(rng: Random) -> Problem:
         total += x
     key = "list:" + ",".join(sorted(map(str, numbers)))
     reasoning = f"{', '.join(steps)}. {total}/{count}={total // count}."
-    return Problem("average", key, phrase(rng, AVERAGE, e=list_text(rng, numbers)), reasoning, str(total // count))
+    return Problem(
+        "average", key, phrase(rng, FORMS["average"], e=list_text(rng, numbers)), reasoning, str(total // count)
+    )
 
 
 @task("clock", 0.7)
 def make_clock(rng: Random) -> Problem:
-    hour, minute, more = rng.randrange(24), rng.choice((rng.randrange(60), rng.randrange(12) * 5)), rng.randrange(1, 120)
+    hour, minute, more = (
+        rng.randrange(24),
+        rng.choice((rng.randrange(60), rng.randrange(12) * 5)),
+        rng.randrange(1, 120),
+    )
     total = minute + more
     steps = [f"{minute}+{more}={total}"]
     if total >= 60:
         steps += [f"{total}-{total // 60 * 60}={total % 60}", f"{hour}+{total // 60}={hour + total // 60}"]
     answer = f"{(hour + total // 60) % 24}:{total % 60:02}"
-    question = phrase(rng, CLOCK, m=more, t=f"{hour}:{minute:02}")
+    question = phrase(rng, FORMS["clock"], m=more, t=f"{hour}:{minute:02}")
     return Problem("clock", f"clock:{hour}:{minute}+{more}", question, f"{', '.join(steps)}.", answer)

@@ -4,47 +4,10 @@ from collections.abc import Sequence
 from random import Random
 
 from .base import Problem, draw_number, draw_numbers, list_text, phrase, task
+from .wordings import get_wordings
 from .words import draw_words
 
-LARGER = (
-    "Which is larger, {a} or {b}?", "Which is larger: {a} or {b}?", "larger of {a} and {b}?", "What is the larger of {a} and {b}?",
-    "Which number is bigger, {a} or {b}?", "Which is greater, {a} or {b}?", "Compare {a} and {b}: which is larger?", "Bigger: {a} or {b}?",
-    "What is bigger, {a} or {b}?", "Which is bigger {a} or {b}?", "Which is larger {a} or {b}?",
-)  # fmt: skip
-SMALLER = (
-    "Which is smaller, {a} or {b}?", "Which is smaller: {a} or {b}?", "smaller of {a} and {b}?", "What is the smaller of {a} and {b}?",
-    "Which number is smaller, {a} or {b}?", "Which is less, {a} or {b}?", "Compare {a} and {b}: which is smaller?", "Smaller: {a} or {b}?",
-)  # fmt: skip
-IS_LARGER = (
-    "Is {a} larger than {b}?", "Is {a} greater than {b}?", "Is {a} bigger than {b}?", "Is {a} more than {b}?", "Is {a} > {b}?", "{a} > {b}?",
-)  # fmt: skip
-IS_SMALLER = ("Is {a} smaller than {b}?", "Is {a} less than {b}?", "Is {a} < {b}?", "{a} < {b}?")
-LARGEST = (
-    "What is the largest of {e}?", "Which is the largest: {e}?", "What is the maximum of {e}?", "max of {e}", "Largest number in {e}?",
-    "Find the biggest of {e}", "What is the biggest number in {e}?", "max({e})",
-)  # fmt: skip
-SMALLEST = (
-    "What is the smallest of {e}?", "Which is the smallest: {e}?", "What is the minimum of {e}?", "min of {e}", "Smallest number in {e}?",
-    "Find the smallest of {e}", "What is the lowest number in {e}?", "min({e})",
-)  # fmt: skip
-ASCENDING = (
-    "Sort {e}.", "Sort {e}", "Sort {e} in ascending order.", "Sort these numbers: {e}", "Sort from smallest to largest: {e}",
-    "Put {e} in order.", "Order {e} from low to high.", "Arrange {e} in increasing order.", "Can you sort {e}?",
-    "Sort in ascending order: {e}", "Sort the list {e}", "Sort the numbers {e}", "Sort: {e}", "Sort the numbers {e} in ascending order.",
-)  # fmt: skip
-DESCENDING = (
-    "Sort {e} in descending order.", "Sort {e} descending", "Sort from largest to smallest: {e}", "Order {e} from high to low.",
-    "Arrange {e} in decreasing order.", "Sort {e} backwards, the largest first.",
-    "Sort in descending order: {e}", "Sort the numbers {e} in descending order.", "Sort the list {e} in descending order", "Sort {e} desc",
-)  # fmt: skip
-ALPHABETICAL = (
-    "Sort these words: {e}", "Sort alphabetically: {e}", "Put {e} in alphabetical order.", "Sort the words {e}", "Alphabetize {e}",
-    "Arrange {e} in alphabetical order.", "Sort {e}", "Sort {e}.", "Sort: {e}", "Sort the list {e}", "Can you sort {e}?",
-    "Sort {e} alphabetically", "Put {e} in order.",
-)  # fmt: skip
-BACKWARDS = (
-    "Reverse the list {e}.", "Reverse the list: {e}", "Reverse the order of {e}", "List {e} in reverse order.", "Write the list {e} backwards.",
-)  # fmt: skip
+FORMS = get_wordings("order")
 
 
 def draw_comparable(rng: Random) -> tuple[str, str]:
@@ -58,8 +21,14 @@ def draw_comparable(rng: Random) -> tuple[str, str]:
         a, b = (f"{front}{rng.randrange(10**tail):0{tail}}" for _ in range(2))
     else:
         a, b = str(draw_number(rng, 8)), str(draw_number(rng, 8))
-    a, b = (text.lstrip("0") if text.lstrip("0")[:1].isdigit() else text for text in (a, b))
+    a, b = strip_zeros(a), strip_zeros(b)
     return (a, b) if float(a) != float(b) else draw_comparable(rng)
+
+
+def strip_zeros(text: str) -> str:
+    """Without zeros in front, but never without a digit before the point."""
+    stripped = text.lstrip("0")
+    return stripped if stripped[:1].isdigit() else "0" + stripped
 
 
 def compare_digits(a: str, b: str) -> str:
@@ -77,7 +46,8 @@ def compare_reasoning(a: str, b: str) -> str:
     """Why one of two numbers is the larger one: by length, else by the first differing digit."""
     (whole_a, _, part_a), (whole_b, _, part_b) = a.partition("."), b.partition(".")
     if len(whole_a) != len(whole_b):
-        return f"{len(whole_a)} and {len(whole_b)} digits in front: {len(whole_a)}{'>' if len(whole_a) > len(whole_b) else '<'}{len(whole_b)}."
+        x, y = len(whole_a), len(whole_b)
+        return f"{x} and {y} digits in front: {x}{'>' if x > y else '<'}{y}."
     if "." not in a + b:
         return f"{len(a)} digits each: {compare_digits(a, b)}."
     width = max(len(part_a), len(part_b))
@@ -95,10 +65,8 @@ def key_of(kind: str, items: Sequence[object]) -> str:
 def make_compare(rng: Random) -> Problem:
     a, b = draw_comparable(rng)
     larger, smaller = (a, b) if float(a) > float(b) else (b, a)
-    forms, answer = (LARGER, larger) if rng.random() < 0.5 else (SMALLER, smaller)
-    return Problem(
-        "compare", key_of("compare", (a, b)), phrase(rng, forms, a=a, b=b), compare_reasoning(a, b), answer
-    )
+    forms, answer = (FORMS["larger"], larger) if rng.random() < 0.5 else (FORMS["smaller"], smaller)
+    return Problem("compare", key_of("compare", (a, b)), phrase(rng, forms, a=a, b=b), compare_reasoning(a, b), answer)
 
 
 @task("is it larger")
@@ -106,14 +74,16 @@ def make_is_larger(rng: Random) -> Problem:
     a, b = draw_comparable(rng)
     want_larger = rng.random() < 0.6
     answer = "yes" if (float(a) > float(b)) == want_larger else "no"
-    question = phrase(rng, IS_LARGER if want_larger else IS_SMALLER, a=a, b=b)
+    question = phrase(rng, FORMS["is_larger"] if want_larger else FORMS["is_smaller"], a=a, b=b)
     return Problem("is it larger", key_of("compare", (a, b)), question, compare_reasoning(a, b), answer)
 
 
 @task("largest and smallest")
 def make_extreme(rng: Random) -> Problem:
     numbers = draw_numbers(rng, 3, 8)
-    forms, choose, name = (LARGEST, max, "Largest") if rng.random() < 0.5 else (SMALLEST, min, "Smallest")
+    forms, choose, name = (
+        (FORMS["largest"], max, "Largest") if rng.random() < 0.5 else (FORMS["smallest"], min, "Smallest")
+    )
     running = [choose(numbers[: i + 1]) for i in range(len(numbers))]
     reasoning = f"{name} so far: {', '.join(map(str, running))}."
     return Problem(
@@ -139,7 +109,7 @@ def make_sort_numbers(rng: Random) -> Problem:
     numbers = draw_numbers(rng, 2, 7)
     descending = rng.random() < 0.35
     items, ordered = [str(n) for n in numbers], [str(n) for n in sorted(numbers, reverse=descending)]
-    question = phrase(rng, DESCENDING if descending else ASCENDING, e=list_text(rng, numbers))
+    question = phrase(rng, FORMS["descending"] if descending else FORMS["ascending"], e=list_text(rng, numbers))
     reasoning = f"{'Largest' if descending else 'Smallest'} first: {selection_steps(items, ordered)}."
     return Problem("sort numbers", key_of("list", numbers), question, reasoning, ", ".join(ordered))
 
@@ -148,18 +118,14 @@ def make_sort_numbers(rng: Random) -> Problem:
 def make_sort_words(rng: Random) -> Problem:
     words = draw_words(rng, rng.randint(2, 5))
     ordered = sorted(words)
-    question = phrase(rng, ALPHABETICAL, e=list_text(rng, words))
+    question = phrase(rng, FORMS["alphabetical"], e=list_text(rng, words))
     reasoning = f"First in the alphabet: {selection_steps(words, ordered)}."
     return Problem("sort words", key_of("list", words), question, reasoning, ", ".join(ordered))
 
 
 @task("reverse a list", 0.7)
 def make_reverse_list(rng: Random) -> Problem:
-    items = (
-        draw_words(rng, rng.randint(2, 5))
-        if rng.random() < 0.5
-        else [str(n) for n in draw_numbers(rng, 3, 7)]
-    )
-    question = phrase(rng, BACKWARDS, e=list_text(rng, items))
+    items = draw_words(rng, rng.randint(2, 5)) if rng.random() < 0.5 else [str(n) for n in draw_numbers(rng, 3, 7)]
+    question = phrase(rng, FORMS["backwards"], e=list_text(rng, items))
     reasoning = f"{len(items)} items, the last is {items[-1]}."
     return Problem("reverse a list", key_of("list", items), question, reasoning, ", ".join(reversed(items)))

@@ -6,8 +6,8 @@ from random import Random
 COMMON = tuple((Path(__file__).parent / "words.txt").read_text(encoding="utf-8").split())
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 VOWELS = "aeiou"
-STARTS = ("b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "pl", "pr", "qu", "r", "s",
-          "sh", "sl", "st", "str", "t", "th", "tr", "v", "w", "y", "z")  # fmt: skip
+STARTS = ("b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "pl", "pr",
+          "qu", "r", "s", "sh", "sl", "st", "str", "t", "th", "tr", "v", "w", "y", "z")  # fmt: skip
 MIDDLES = ("a", "e", "i", "o", "u", "ai", "ea", "ee", "ie", "oo", "ou")
 ENDS = (
     "",
@@ -44,9 +44,7 @@ def draw_letters(rng: Random, longest: int) -> str:
 def draw_syllables(rng: Random, longest: int) -> str:
     """A made-up word that can be spoken."""
     count = rng.randint(1, 4)
-    return "".join(rng.choice(STARTS) + rng.choice(MIDDLES) + rng.choice(ENDS) for _ in range(count))[
-        :longest
-    ]
+    return "".join(rng.choice(STARTS) + rng.choice(MIDDLES) + rng.choice(ENDS) for _ in range(count))[:longest]
 
 
 def draw_word(rng: Random, longest: int = 14) -> str:

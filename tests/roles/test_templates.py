@@ -1,0 +1,184 @@
+"""Templates: nothing missing is rendered silently, and what they render is read by the programs they are for."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2.exceptions import UndefinedError
+
+from roles.agent.defaults import Agent
+from roles.gateway.defaults import Gateway
+from roles.monitoring.defaults import Monitoring
+from roles.nginx.defaults import Nginx
+from roles.ops.files import render
+from roles.triton.defaults import Triton
+
+ROLES = Path(__file__).parents[2] / "roles"
+NODES = [("gpu1", "10.0.0.11"), ("gpu2", "10.0.0.12")]
+GATEWAY = Gateway(gateway_api_keys_file="/x")
+NGINX = Nginx(nginx_tls_cert_file="/x", nginx_tls_key_file="/x", nginx_server_name="llm.example")
+MONITORING = Monitoring("/x", "/x", "/x", "/x")
+TARGETS = {
+    job: [(name, f"{address}:9410") for name, address in NODES] for job in ("agent", "gateway", "slot", "balancer")
+}
+VALUES: dict[str, dict[str, Any]] = {
+    "base/templates/apt.conf.j2": {},
+    "base/templates/limits.conf.j2": {"nofile": 65536},
+    "base/templates/chrony.conf.j2": {"servers": ("ntp1.example", "10.0.0.1")},
+    "agent/templates/agent.toml.j2": {
+        "node": "gpu1",
+        "role": "gpu",
+        "units": ("a.service", "b.service"),
+        "said": Agent(),
+    },
+    "agent/templates/dsops-agent.service.j2": {"gpu": True},
+    "triton/templates/triton@.service.j2": {"said": Triton(triton_memory_max="64G")},
+    "gateway/templates/gateway.toml.j2": {"said": GATEWAY, "keys": "/etc/dsops/api-keys"},
+    "gateway/templates/dsops-gateway.service.j2": {},
+    "nginx/templates/nginx.conf.j2": {"said": NGINX, "nodes": NODES, "port": 8080},
+    "nginx/templates/balancer.toml.j2": {"said": NGINX, "nodes": NODES, "port": 8080, "admin": 9411},
+    "monitoring/templates/prometheus.yml.j2": {"said": MONITORING, "targets": TARGETS},
+    "monitoring/templates/web.yml.j2": {"users": [("operator", "$2b$10$abc")]},
+    "monitoring/templates/prometheus.j2": {"said": MONITORING},
+    "monitoring/templates/prometheus-alertmanager.j2": {"said": MONITORING},
+}
+
+
+def read(name: str, **more: Any) -> str:
+    return render(ROLES / name, **(VALUES[name] | more))
+
+
+def find_program(name: str) -> str:
+    """Its path; the test is skipped, with the reason, where it is not installed."""
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
+    if found is None:
+        pytest.skip(f"{name} is not installed here; the role runs it on the server before the file takes effect")
+    return found
+
+
+def test_no_template_is_left_out_here() -> None:
+    found = {path.relative_to(ROLES).as_posix() for path in ROLES.glob("*/templates/*.j2")}
+    assert found == VALUES.keys()
+
+
+@pytest.mark.parametrize("name", [name for name, values in VALUES.items() if values])
+def test_a_missing_value_is_an_error_and_never_an_empty_text(name: str) -> None:
+    for key in VALUES[name]:
+        if key != "gpu":
+            with pytest.raises(UndefinedError, match=key):
+                render(ROLES / name, **{k: v for k, v in VALUES[name].items() if k != key})
+    assert read(name)
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if name.endswith(".toml.j2")])
+def test_toml_is_toml(name: str) -> None:
+    assert tomllib.loads(read(name))
+
+
+@pytest.mark.parametrize("role", ["gpu", "lb", "mon", "none"])
+def test_the_agents_configuration_passes_its_own_check(tmp_path: Path, role: str) -> None:
+    from dsops.node.agent.config import get_config
+
+    path = tmp_path / "agent.toml"
+    path.write_text(read("agent/templates/agent.toml.j2", role=role, units=()))
+    assert get_config(path)
+
+
+def test_the_balancers_configuration_passes_its_own_check(tmp_path: Path) -> None:
+    from dsops.node.balancer.config import get_config
+
+    path = tmp_path / "balancer.toml"
+    path.write_text(read("nginx/templates/balancer.toml.j2"))
+    assert [node.name for node in get_config(path).nodes] == ["gpu1", "gpu2"]
+
+
+def test_prometheus_scrapes_every_target_with_its_nodes_name() -> None:
+    text = read("monitoring/templates/prometheus.yml.j2")
+    jobs = {"agent", "gateway", "balancer", "slot_a", "slot_b", "prometheus", "alertmanager"}
+    assert set(re.findall(r"- job_name: (\S+)", text)) == jobs
+    assert text.count('labels: {node: "gpu2"') == 5
+    assert "\t" not in text
+
+
+def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
+    nginx = find_program("nginx")
+    text = read("nginx/templates/nginx.conf.j2")
+    text = text.replace("/run/dsops-lb/inner", str(tmp_path)).replace("/etc/nginx/tls", str(tmp_path))
+    for old in ("/run/nginx.pid", "/var/log/nginx/error.log", "/var/log/nginx/access.log"):
+        text = text.replace(old, f"{tmp_path}/{Path(old).name}")
+    text = text.replace("user www-data;\n", "").replace(" 443 ", " 127.0.0.1:18443 ")
+    (tmp_path / "nginx.conf").write_text(text)
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"]
+    words += ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(words, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(
+        [nginx, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_node_has_the_others_behind_it_and_no_client_chooses_its_lane() -> None:
+    text = read("nginx/templates/nginx.conf.j2")
+    first = text.split("upstream at_gpu1 {")[1].split("}")[0].split("\n")
+    assert [line.strip() for line in first if line.strip()] == [
+        "server 10.0.0.11:8080 max_fails=0;",
+        "server 10.0.0.12:8080 max_fails=0 backup;",
+    ]
+    assert "proxy_set_header X-Dsops-Lane $dsops_lane;" in text
+    assert text.count("listen unix:/run/dsops-lb/inner/") == 2
+    assert text.count("{") == text.count("}")
+
+
+def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
+    promtool = find_program("promtool")
+    (tmp_path / "p.yml").write_text(read("monitoring/templates/prometheus.yml.j2"))
+    for words in (
+        ["config", "--syntax-only", str(tmp_path / "p.yml")],
+        ["rules", str(ROLES / "monitoring/templates/rules.yml")],
+    ):
+        done = subprocess.run([promtool, "check", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+UNITS = {
+    "triton@a.service": "triton/templates/triton@.service.j2",
+    "dsops-gateway.service": "gateway/templates/dsops-gateway.service.j2",
+    "dsops-agent.service": "agent/templates/dsops-agent.service.j2",
+    "dsops-balancer.service": "nginx/templates/dsops-balancer.service",
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_understands_every_line_of_our_units(tmp_path: Path, unit: str) -> None:
+    analyze = find_program("systemd-analyze")
+    text = read(UNITS[unit]) if UNITS[unit] in VALUES else (ROLES / UNITS[unit]).read_text()
+    # The programs are the servers'; what matters here is that no line is unknown or ignored.
+    lines = ["ExecStart=/bin/true" if line.startswith("ExecStart=") else line for line in text.splitlines()]
+    (tmp_path / unit).write_text("\n".join(lines) + "\n")
+    words = [analyze, "verify", "--man=no", "--recursive-errors=no", str(tmp_path / unit)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or unit in line]
+    assert not ours
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_unit_of_ours_is_locked_in(unit: str) -> None:
+    text = read(UNITS[unit]) if UNITS[unit] in VALUES else (ROLES / UNITS[unit]).read_text()
+    wanted = (
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=\n",
+        "ProtectSystem=strict",
+        "SystemCallFilter=@system-service",
+    )
+    assert not [line for line in wanted if line not in text]
+    assert "User=root" not in text
+
+
+def test_the_defaults_of_every_role_are_plain_data() -> None:
+    kinds = (Agent, Gateway, Monitoring, Nginx, Triton)
+    assert all(dataclasses.fields(kind) and kind.__doc__ for kind in kinds)
