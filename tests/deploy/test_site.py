@@ -81,7 +81,11 @@ def test_the_whole_site_is_built_in_order_and_every_operation_has_its_own_name(d
     assert code == 0, said[-3000:]
     names = operations(said)
     roles = list(dict.fromkeys(name.split(" | ")[0] for name in names))
-    assert roles == ["base", "triton", "engine", "gateway", "nginx", "monitoring", "agent"]
+    # Servers of different groups go side by side; on each of them this is the order.
+    gpu = ("base", "triton", "engine", "gateway", "agent")
+    assert [role for role in roles if role in gpu] == list(gpu)
+    assert set(roles) - set(gpu) == {"nginx", "monitoring"}
+    assert (roles[0], roles[-1]) == ("base", "agent")
     assert len(names) == len(set(names)) >= 60
     assert not [name for name in names if "(" in name], "an operation without a name shows its arguments, secrets too"
 

@@ -34,9 +34,7 @@ class _Generation(Extension):
 
 def compile_template(source: str, *, now: Callable[[], datetime]) -> Template:
     """A chat template with the helpers that Hugging Face templates expect; raises DsopsError if broken."""
-    env = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
+    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     env.filters["tojson"] = _tojson
     env.globals["raise_exception"] = _refuse
     env.globals["strftime_now"] = lambda form: now().strftime(form)
@@ -47,9 +45,7 @@ def compile_template(source: str, *, now: Callable[[], datetime]) -> Template:
         raise DsopsError(f"chat template does not compile: {error} (line {line})") from error
 
 
-def render_prompt(
-    template: Template, messages: Sequence[Mapping[str, str]], *, variables: Mapping[str, Any]
-) -> str:
+def render_prompt(template: Template, messages: Sequence[Mapping[str, str]], *, variables: Mapping[str, Any]) -> str:
     """The prompt of these messages; raises PromptRefusedError when the template refuses them."""
     try:
         return template.render(messages=messages, add_generation_prompt=True, **variables)

@@ -31,9 +31,7 @@ def hash_key(key: str, salt: bytes, *, name: str) -> str:
 def parse_keys(text: str) -> tuple[Key, ...]:
     """All the keys of a key file; raises DsopsError that names the line."""
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
-    keys = tuple(
-        _parse_line(line, where=f"line {number}") for number, line in lines if line and line[0] != "#"
-    )
+    keys = tuple(_parse_line(line, where=f"line {number}") for number, line in lines if line and line[0] != "#")
     names = [key.name for key in keys]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

@@ -197,11 +197,7 @@ def suggest(word: str, known: Mapping[str, object] | tuple[str, ...] | list[str]
 def _value(kind: Any, value: object, *, where: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return (
-            None
-            if value is None
-            else _value(next(a for a in args if a is not type(None)), value, where=where)
-        )
+        return None if value is None else _value(next(a for a in args if a is not type(None)), value, where=where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise DsopsError(f"should be a list, is {value!r}", where=where)

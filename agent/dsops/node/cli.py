@@ -41,15 +41,9 @@ class Door:
 
 
 @click.group(name="node", invoke_without_command=True)
-@click.option(
-    "--socket", type=click.Path(path_type=Path), default="/run/dsops/gateway.sock", show_default=True
-)
-@click.option(
-    "--agent", default="127.0.0.1:9410", show_default=True, help="Where this server's agent listens."
-)
-@click.option(
-    "--ssh", is_flag=True, help="Only for authorized_keys: runs what SSH_ORIGINAL_COMMAND asks for."
-)
+@click.option("--socket", type=click.Path(path_type=Path), default="/run/dsops/gateway.sock", show_default=True)
+@click.option("--agent", default="127.0.0.1:9410", show_default=True, help="Where this server's agent listens.")
+@click.option("--ssh", is_flag=True, help="Only for authorized_keys: runs what SSH_ORIGINAL_COMMAND asks for.")
 @click.option("--asked", envvar="SSH_ORIGINAL_COMMAND", default="", hidden=True)
 @click.pass_context
 def node(context: click.Context, socket: Path, agent: str, ssh: bool, asked: str) -> None:
@@ -98,9 +92,7 @@ def status(door: Door, as_json: bool) -> None:
 @node.command()
 @click.option("--reason", required=True, help="Why; kept and shown to whoever looks.")
 @click.option("--who", default=getpass.getuser, help="Who asks; the default is this account.")
-@click.option(
-    "--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait for what is in flight."
-)
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait for what is in flight.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
 def drain(door: Door, reason: str, who: str, wait: float, as_json: bool) -> None:
@@ -150,9 +142,7 @@ def logs(door: Door, unit: str | None, lines: int) -> None:
 
 def check_unit(unit: str) -> str:
     """The unit, when it is one of ours. Raises DsopsError else."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@:._-]*", unit) or not any(
-        fnmatchcase(unit, p) for p in UNITS
-    ):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@:._-]*", unit) or not any(fnmatchcase(unit, p) for p in UNITS):
         raise DsopsError(f"no unit of dsops is called {unit!r}", mend=f"units: {', '.join(UNITS)}")
     return unit
 

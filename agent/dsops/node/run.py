@@ -23,9 +23,7 @@ Run = Callable[[Sequence[str]], Done]
 def run(argv: Sequence[str], *, timeout: float = 10) -> Done:
     """Runs a program, whatever its exit code. timeout in seconds. Raises DsopsError when it cannot."""
     try:
-        done = subprocess.run(
-            list(argv), timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        done = subprocess.run(list(argv), timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise DsopsError(f"{argv[0]} is not installed", mend=f"install {argv[0]}") from error
     except OSError as error:

@@ -12,9 +12,7 @@ from dsops.node.agent.serve import bind, get_notify_address, main_of, notify, se
 
 
 @click.command()
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path), default="/etc/dsops/agent.toml", show_default=True
-)
+@click.option("--config", "path", type=click.Path(path_type=Path), default="/etc/dsops/agent.toml", show_default=True)
 @click.option("--check", is_flag=True, help="Only read the configuration.")
 def command(path: Path, check: bool) -> None:
     """Shows what this server does at /v1/status and /metrics."""

@@ -54,7 +54,5 @@ def get_config(path: Path) -> AgentConfig:
         ("gpus: deadline_seconds", config.gpus.deadline_seconds),
     ):
         if seconds <= 0:
-            raise DsopsError(
-                f"should be over 0, is {seconds:g}", where=f"{where}: {key}", mend="leave it out"
-            )
+            raise DsopsError(f"should be over 0, is {seconds:g}", where=f"{where}: {key}", mend="leave it out")
     return config

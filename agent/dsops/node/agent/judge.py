@@ -23,9 +23,7 @@ from dsops.node.sources.slots import judge_slot
 from dsops.node.sources.units import Unit
 
 
-def judge(
-    config: AgentConfig, snapshot: Snapshot, rates: Rates, before: NodeStatus | None
-) -> tuple[NodeStatus, Rates]:
+def judge(config: AgentConfig, snapshot: Snapshot, rates: Rates, before: NodeStatus | None) -> tuple[NodeStatus, Rates]:
     """The status to show, and the window of counters for the next tick."""
     slots = judge_slots(config, snapshot)
     rates = rates.add(snapshot.ticks, slots)
@@ -184,9 +182,7 @@ def check_slots(config: AgentConfig, snapshot: Snapshot, slots: tuple[Slot, ...]
     if config.slots and not snapshot.stable_slot:
         said = f"lane {config.lane} points at no slot: this node has no release"
         found.append(
-            _finding(
-                "lane", "lane.empty", Verdict.BAD, Condition.DEGRADED, said, "`dsops deploy`", Blame.DSOPS
-            )
+            _finding("lane", "lane.empty", Verdict.BAD, Condition.DEGRADED, said, "`dsops deploy`", Blame.DSOPS)
         )
     return tuple(found)
 
@@ -198,17 +194,11 @@ def check_gateway(config: AgentConfig, gateway: GatewayStatus) -> tuple[Finding,
     if gateway.reason:
         mend = f"`dsops logs {config.node} --unit dsops-gateway`"
         return (
-            _finding(
-                "gateway", "gateway.silent", Verdict.BAD, Condition.FAILED, gateway.reason, mend, Blame.DSOPS
-            ),
+            _finding("gateway", "gateway.silent", Verdict.BAD, Condition.FAILED, gateway.reason, mend, Blame.DSOPS),
         )
     if gateway.drained is not None:
         said, mend = f"drained: {gateway.drained}", f"`dsops undrain {config.node}`"
-        return (
-            _finding(
-                "gateway", "node.drained", Verdict.OK, Condition.MAINTENANCE, said, mend, Blame.ENVIRONMENT
-            ),
-        )
+        return (_finding("gateway", "node.drained", Verdict.OK, Condition.MAINTENANCE, said, mend, Blame.ENVIRONMENT),)
     return ()
 
 

@@ -89,9 +89,7 @@ class Loop:
         slots = {p.name: a for p, a in zip(self.config.slots, answers, strict=True)}
         return self._combine(units, slots, gateway)
 
-    def _combine(
-        self, units: dict[str, Unit], slots: dict[str, SlotAnswers], gateway: Answer | None
-    ) -> Snapshot:
+    def _combine(self, units: dict[str, Unit], slots: dict[str, SlotAnswers], gateway: Answer | None) -> Snapshot:
         state = Path(self.config.state)
         return Snapshot(
             at=self._clock.wall(),

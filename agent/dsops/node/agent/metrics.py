@@ -22,12 +22,8 @@ def render_families(status: NodeStatus, sweep: Sweep) -> Iterator[Metric]:
     yield _states("dsops_node_release_state", "state", ReleaseState, status.release_state)
     yield _states("dsops_node_phase", "phase", Phase, status.phase)
     yield _states("dsops_node_condition", "condition", Condition, status.condition)
-    yield _one(
-        "dsops_node_drained", "1 while an operator keeps traffic away", float(status.drained is not None)
-    )
-    yield _one(
-        "dsops_node_since_timestamp_seconds", "When release, phase or condition last changed", status.since
-    )
+    yield _one("dsops_node_drained", "1 while an operator keeps traffic away", float(status.drained is not None))
+    yield _one("dsops_node_since_timestamp_seconds", "When release, phase or condition last changed", status.since)
     yield _one("dsops_agent_tick_timestamp_seconds", "When the last whole tick ended", status.observed_at)
     yield _one("dsops_node_tokens_per_second", "Generated tokens, last 10 s", status.tokens_per_second)
     yield _one("dsops_node_in_flight", "Requests in the gateway", status.in_flight)
@@ -44,9 +40,7 @@ def _slots(status: NodeStatus) -> Metric:
         for slot in status.slots
         for phase in Phase
     ]
-    return _gauge(
-        "dsops_slot_phase", "1 at the phase that the slot is in", rows, ["slot", "release", "phase"]
-    )
+    return _gauge("dsops_slot_phase", "1 at the phase that the slot is in", rows, ["slot", "release", "phase"])
 
 
 def _findings(status: NodeStatus) -> Metric:

@@ -31,11 +31,7 @@ class Rates:
 
     def find_tokens_per_second(self) -> float | None:
         """Over the last 10 s, all slots together; None until two samples of one slot are there."""
-        rates = [
-            r
-            for slot in (self.samples[-1].tokens if self.samples else ())
-            if (r := self._find(slot)) is not None
-        ]
+        rates = [r for slot in (self.samples[-1].tokens if self.samples else ()) if (r := self._find(slot)) is not None]
         return sum(rates) if rates else None
 
     def _find(self, slot: str) -> float | None:

@@ -73,9 +73,7 @@ def render_families(loop: Loop) -> Iterator[Metric]:
     yield from (is_in, look, seconds)
     kept = GaugeMetricFamily("dsops_balancer_kept", "1 while every node looks dead and the last set is kept")
     kept.add_metric([], float(loop.state.is_kept))
-    failed = GaugeMetricFamily(
-        "dsops_balancer_links_unwritten", "Links that could not be switched and are tried again"
-    )
+    failed = GaugeMetricFamily("dsops_balancer_links_unwritten", "Links that could not be switched and are tried again")
     failed.add_metric([], len(loop.unwritten))
     changes = CounterMetricFamily("dsops_balancer_changes", "Links switched since start")
     changes.add_metric([], loop.changes)

@@ -49,8 +49,6 @@ def check_config(config: BalancerConfig, *, where: str) -> None:
                 f"{name!r} cannot be a node's name", where=f"{where}: nodes", mend="letters, digits, . _ -"
             )
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DsopsError(
-            f"{', '.join(twice)} stands there twice", where=f"{where}: nodes", mend="name each node once"
-        )
+        raise DsopsError(f"{', '.join(twice)} stands there twice", where=f"{where}: nodes", mend="name each node once")
     if config.interval_seconds <= 0 or config.timeout_seconds <= 0 or config.good_answers < 1:
         raise DsopsError("interval, timeout and good_answers are over 0", where=where, mend="leave them out")

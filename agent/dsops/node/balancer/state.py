@@ -154,9 +154,7 @@ def _hold(node: Node, at: float) -> Node:
 
 def find_effects(before: Mapping[str, Node], after: Mapping[str, Node]) -> tuple[Effect, ...]:
     """Links first, those that come in before those that go: the set is never empty in between."""
-    moved = sorted(
-        (n for n in after.values() if n.is_in != before[n.name].is_in), key=lambda n: (not n.is_in, n.name)
-    )
+    moved = sorted((n for n in after.values() if n.is_in != before[n.name].is_in), key=lambda n: (not n.is_in, n.name))
     links = [SetLink(n.name, n.is_in) for n in moved]
     return (*links, *(Say(line) for line in _find_lines(before, after, moved)))
 

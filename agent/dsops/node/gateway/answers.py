@@ -19,9 +19,7 @@ class Usage:
 
     def render(self) -> str:
         total = self.prompt + self.completion
-        return (
-            f'{{"prompt_tokens":{self.prompt},"completion_tokens":{self.completion},"total_tokens":{total}}}'
-        )
+        return f'{{"prompt_tokens":{self.prompt},"completion_tokens":{self.completion},"total_tokens":{total}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,7 @@ class ChatForm:
         return f'{self._chunk}],"usage":{usage.render()}}}\n\n'
 
     def _render_chunk(self, delta: str, finish: str) -> str:
-        return (
-            f'{self._chunk}{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'
-        )
+        return f'{self._chunk}{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'
 
 
 class CompletionForm:

@@ -110,9 +110,7 @@ def _check(config: Config, *, where: str) -> None:
         mend = 'add keys_file = "/etc/dsops/api-keys", or auth = false to serve everybody who can connect'
         raise DsopsError("without keys_file nobody could be let in", where=f"{where}: keys_file", mend=mend)
     if config.listen == config.admin_listen and config.listen.port:
-        raise DsopsError(
-            "is the same as listen", where=f"{where}: admin_listen", mend="give it a port of its own"
-        )
+        raise DsopsError("is the same as listen", where=f"{where}: admin_listen", mend="give it a port of its own")
 
 
 def _address(value: object, *, where: str) -> Address:
@@ -140,15 +138,11 @@ def _number(key: str, value: object, *, where: str) -> float:
         kind = "a whole number" if key in _WHOLE else "a number"
         raise DsopsError(f"should be {kind}, is {value!r}", where=where, mend="write a number without quotes")
     if not (value > 0 or (value == 0 and key in _ZERO_IS_FINE)) or value == float("inf"):
-        raise DsopsError(
-            f"should be above 0, is {value!r}", where=where, mend="remove the line for the default"
-        )
+        raise DsopsError(f"should be above 0, is {value!r}", where=where, mend="remove the line for the default")
     return value
 
 
 def _slots(value: object, *, where: str) -> Mapping[str, Address]:
     if not isinstance(value, dict) or not value:
-        raise DsopsError(
-            f"should be a table, is {value!r}", where=where, mend='write [slots] a = "127.0.0.1:8101"'
-        )
+        raise DsopsError(f"should be a table, is {value!r}", where=where, mend='write [slots] a = "127.0.0.1:8101"')
     return {str(name): _address(address, where=f"{where}.{name}") for name, address in value.items()}

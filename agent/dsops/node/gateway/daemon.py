@@ -42,8 +42,7 @@ class Gateway:
         self._config = config
         self._tidying: asyncio.Task[None] | None = None
         self._slots = {
-            name: Slot(name, str(address), stream_idle=config.stream_idle)
-            for name, address in config.slots.items()
+            name: Slot(name, str(address), stream_idle=config.stream_idle) for name, address in config.slots.items()
         }
         keyring = Keyring(config.keys_file) if config.auth and config.keys_file else None
         releases = Releases(lanes=config.lanes_dir, slots=config.slots_dir, now=datetime.now)
@@ -85,9 +84,7 @@ class Gateway:
         await self._door.start(self._traffic)
         self._tidying = asyncio.create_task(self._tidy())
         drained = self._door.drained
-        _log.info(
-            "traffic door %s", f"closed: {drained.reason}" if drained else f"open on {self._config.listen}"
-        )
+        _log.info("traffic door %s", f"closed: {drained.reason}" if drained else f"open on {self._config.listen}")
 
     async def _tidy(self) -> None:
         """Closes streams that lie unused, for as long as the gateway runs."""

@@ -111,9 +111,7 @@ class Health:
             return _unwell("stopped", str(error))
         slot = self._slots.get(target.slot)
         if slot is None:
-            return _unwell(
-                "stopped", f"lane {STABLE_LANE} leads to slot {target.slot!r}, which is not configured"
-            )
+            return _unwell("stopped", f"lane {STABLE_LANE} leads to slot {target.slot!r}, which is not configured")
         readiness = await slot.readiness()
         if not readiness.ready:
             return _unwell(readiness.phase, readiness.reason)

@@ -49,9 +49,7 @@ class Job:
 class Engine:
     """Answers requests for text; counts what is under way."""
 
-    def __init__(
-        self, config: Config, *, slots: Mapping[str, Slot], metrics: Metrics, window: Window
-    ) -> None:
+    def __init__(self, config: Config, *, slots: Mapping[str, Slot], metrics: Metrics, window: Window) -> None:
         self._config = config
         self._slots = slots
         self._metrics = metrics

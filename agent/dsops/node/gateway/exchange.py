@@ -49,9 +49,7 @@ class Exchange:
             async with asyncio.timeout(timeout):
                 body = await read_body(self._receive, limit=limit, length=self._length)
         except TimeoutError:
-            raise ApiError(
-                408, f"the body did not arrive within {timeout:g} s", code="body_timeout"
-            ) from None
+            raise ApiError(408, f"the body did not arrive within {timeout:g} s", code="body_timeout") from None
         if body is None:
             self.client_left = True
             raise asyncio.CancelledError

@@ -28,9 +28,7 @@ class Keyring:
         """The name of the key, None for a wrong one."""
         self._refresh()
         # Remembered under a hash with a secret of this process, so that no key stays in memory for long.
-        mark = hashlib.blake2b(
-            presented.encode("utf-8", "surrogatepass"), key=self._pepper, digest_size=16
-        ).digest()
+        mark = hashlib.blake2b(presented.encode("utf-8", "surrogatepass"), key=self._pepper, digest_size=16).digest()
         name = self._known.get(mark)
         if name is None and (key := find_key(self._keys, presented)):
             if len(self._known) >= _REMEMBERED:

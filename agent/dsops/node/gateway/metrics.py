@@ -45,9 +45,7 @@ class Metrics:
         self.drained = gauge("drained", "1 while the traffic door is closed on purpose")
         self.keys_stale = gauge("keys_stale", "1 while the key file cannot be read")
         self._ttft = histogram("time_to_first_token_seconds", "Streams only", _TTFT)
-        self._per_token = histogram(
-            "time_per_output_token_seconds", "After the first token, streams only", _PER_TOKEN
-        )
+        self._per_token = histogram("time_per_output_token_seconds", "After the first token, streams only", _PER_TOKEN)
         self._whole = histogram("request_seconds", "From the request to the end of the answer", _WHOLE)
         self._prompt = counter("prompt_tokens", "Tokens of prompts", _LABELS)
         self._generated = counter("generated_tokens", "Tokens generated", _LABELS)

@@ -23,9 +23,7 @@ def load_state(path: Path, *, now: float) -> Drained | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Drained(
-            f"the state file {path} cannot be read ({error}); undrain to mend", "dsops-gateway", now
-        )
+        return Drained(f"the state file {path} cannot be read ({error}); undrain to mend", "dsops-gateway", now)
 
 
 def save_state(path: Path, drained: Drained | None) -> None:

@@ -63,9 +63,7 @@ class TrafficApp:
             elif not self._door.stopping:
                 raise
             else:
-                await exchange.refuse(
-                    retry_later(503, "the gateway is shutting down", code="stopping", after=2)
-                )
+                await exchange.refuse(retry_later(503, "the gateway is shutting down", code="stopping", after=2))
         finally:
             self._count(exchange)
 
@@ -116,9 +114,7 @@ class TrafficApp:
         self._authorize(exchange)
         release, name = self._get_target(exchange).release, exchange.path.removeprefix(_MODELS + "/")
         if name != release.model:
-            raise ApiError(
-                404, f"the model {name!r} does not exist here", code="model_not_found", param="model"
-            )
+            raise ApiError(404, f"the model {name!r} does not exist here", code="model_not_found", param="model")
         await exchange.send_object(200, render_model(release))
 
     async def _tell_health(self, exchange: Exchange) -> None:
@@ -145,9 +141,7 @@ class TrafficApp:
 
     def _log_error(self, exchange: Exchange, error: ApiError) -> None:
         if error.status >= 500:
-            _log.warning(
-                "request %s: %d %s: %s", exchange.request_id, error.status, error.code, error.message
-            )
+            _log.warning("request %s: %d %s: %s", exchange.request_id, error.status, error.code, error.message)
 
     def _count(self, exchange: Exchange) -> None:
         route = exchange.path if exchange.path in self._handlers else "other"

@@ -72,18 +72,12 @@ def judge_gpus(reading: Reading, *, expected: int | None) -> tuple[Finding, ...]
     ]
     missing = (expected or 0) - len(reading.gpus) - len(reading.lost)
     if missing > 0:
-        said = f"{len(reading.gpus)} of {expected} GPUs answer" + (
-            f": {reading.reason}" if reading.reason else ""
-        )
-        findings.append(
-            _finding("gpu.count", Verdict.BAD, Condition.FAILED, said, "`dsops drain`, then reboot")
-        )
+        said = f"{len(reading.gpus)} of {expected} GPUs answer" + (f": {reading.reason}" if reading.reason else "")
+        findings.append(_finding("gpu.count", Verdict.BAD, Condition.FAILED, said, "`dsops drain`, then reboot"))
     return tuple(findings)
 
 
-def _finding(
-    code: str, status: Verdict, condition: Condition, reason: str, mend: str, entity: str = "gpus"
-) -> Finding:
+def _finding(code: str, status: Verdict, condition: Condition, reason: str, mend: str, entity: str = "gpus") -> Finding:
     return Finding(entity, code, status, Blame.HARDWARE, condition, reason, mend)
 
 
@@ -96,9 +90,7 @@ def read_gpus(nvml: Any) -> Reading:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
         code = int(error.value)
-        return Reading(
-            Sweep.ABSENT if code in _ABSENT else Sweep.ERROR, reason=_ABSENT.get(code, f"NVML: {error}")
-        )
+        return Reading(Sweep.ABSENT if code in _ABSENT else Sweep.ERROR, reason=_ABSENT.get(code, f"NVML: {error}"))
     try:
         return _read_all(nvml)
     except nvml.NVMLError as error:

@@ -52,14 +52,9 @@ def read_units(names: Sequence[str], *, run: Run = run) -> Mapping[str, Unit]:
 
 def parse_units(text: str, names: Sequence[str]) -> Mapping[str, Unit]:
     """systemctl prints the units in the order asked, apart by an empty line."""
-    blocks = [
-        dict(_pair(line) for line in block.splitlines() if "=" in line)
-        for block in text.strip().split("\n\n")
-    ]
+    blocks = [dict(_pair(line) for line in block.splitlines() if "=" in line) for block in text.strip().split("\n\n")]
     units = {name: _parse_unit(name, block) for name, block in zip(names, blocks, strict=False)}
-    return {
-        name: units.get(name, Unit(name, "unknown", reason="systemctl said nothing of it")) for name in names
-    }
+    return {name: units.get(name, Unit(name, "unknown", reason="systemctl said nothing of it")) for name in names}
 
 
 def _pair(line: str) -> tuple[str, str]:
