@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast lint format locks bench lab-down
+.PHONY: help demo test fast thorough lint format locks bench lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -10,6 +10,8 @@ test:            ## everything, fast tests first
 	bin/test
 fast:            ## the fast tests only, under a minute
 	bin/test --fast
+thorough:        ## the live tests that take minutes: deploys killed at many moments, a server wiped and made whole
+	.venv/bin/python -m pytest -m thorough
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form

@@ -4,6 +4,7 @@ The runtime and the engine's Python are built once, in $DSOPS_TEST_CACHE (defaul
 wheel cannot be had, a test is skipped with the reason.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -74,14 +75,19 @@ class TritonServer:
             self._process = subprocess.Popen(
                 ["sh", START, "a"], env=env, stdout=log, stderr=log, start_new_session=True
             )
-        self._wait_ready()
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        # The whole group, as systemd does: a stub outlives a Triton that was killed.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
         for left in Path("/dev/shm").glob(f"dsops-a-{self.http_port}-*"):
             left.unlink(missing_ok=True)

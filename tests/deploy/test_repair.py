@@ -240,6 +240,7 @@ def check_well(server: Server) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.thorough
 def test_a_server_whose_deploys_were_killed_again_and_again_comes_out_whole(server: Server) -> None:
     assert ssh(server, WIPE).returncode == 0
     killed = [moment for moment in MOMENTS if deploy_killed(*moment)]
@@ -252,6 +253,7 @@ def test_a_server_whose_deploys_were_killed_again_and_again_comes_out_whole(serv
     check_well(server)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("operation", ["base: packages", "base: dsops", "engine: openvino", "bundle: triton"])
 def test_one_deploy_after_a_kill_is_enough(server: Server, operation: str) -> None:
     assert ssh(server, WIPE).returncode == 0
