@@ -7,12 +7,11 @@ from pyinfra.api import deploy
 from roles.engine.defaults import Engine
 from roles.ops.bundle import BUNDLE, bundle_path, bundle_sums, bundle_tree
 from roles.ops.files import link
-from roles.ops.health import answers
 from roles.ops.packages import install_packages
 from roles.ops.python import environment
 from roles.ops.site import settings
+from roles.ops.slot import slot
 from roles.ops.systems import get_host_system
-from roles.ops.units import unit
 from roles.triton.defaults import Triton
 
 LANES = ("l1", "l4", "l20", "l25", "l50")
@@ -42,12 +41,18 @@ def engine() -> None:
     release = release_id()
     path = f"/var/lib/dsops/releases/{release}"
     bundle_tree(f"releases/{release}", path)
-    link(name=f"engine: slot {SLOT}", path=f"/var/lib/dsops/slots/{SLOT}", target=f"../releases/{release}")
     for lane in LANES:
         link(name=f"engine: lane {lane}", path=f"/var/lib/dsops/lanes/{lane}", target=f"../slots/{SLOT}", keep=True)
-    inputs = [f"/var/lib/dsops/slots/{SLOT}", "/opt/dsops/bin/dsops-triton", f"/opt/dsops/engines/{name}/venv"]
-    service = f"triton@{SLOT}.service"
-    unit(name=f"engine: slot {SLOT} running", unit_name=service, inputs=inputs)
     seconds = settings(Triton).triton_load_seconds
-    ready = "http://127.0.0.1:8100/v2/health/ready"
-    answers(name=f"engine: slot {SLOT} ready", url=ready, unit=service, seconds=seconds, _timeout=seconds + 30)
+    # One node after the other: while a slot restarts, its node is drained and the others carry the traffic.
+    slot(
+        name=f"engine: slot {SLOT}",
+        path=f"/var/lib/dsops/slots/{SLOT}",
+        target=f"../releases/{release}",
+        unit=f"triton@{SLOT}.service",
+        inputs=["/opt/dsops/bin/dsops-triton", f"/opt/dsops/engines/{name}/venv"],
+        ready="http://127.0.0.1:8100/v2/health/ready",
+        seconds=seconds,
+        _serial=True,
+        _timeout=seconds + 180,
+    )

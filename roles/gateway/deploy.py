@@ -38,7 +38,7 @@ def gateway() -> None:
     check = "/opt/dsops/venv/bin/python -m dsops.node.gateway --check --config {}"
     config_file(name="gateway: configuration", path=CONFIG, content=config, check=check)
     config_file(name="gateway: unit", path=UNIT, content=render(HERE / "templates/dsops-gateway.service.j2"))
-    unit(name="gateway: running", unit_name="dsops-gateway.service", inputs=[CONFIG, "/opt/dsops/venv"])
+    unit(name="gateway: running", unit_name="dsops-gateway.service", inputs=[CONFIG, "/opt/dsops/venv"], _serial=True)
     # /metrics, not /healthz: a drained node's gateway is well and says 503 there.
     alive = f"http://127.0.0.1:{said.gateway_admin_port}/metrics"
     answers(name="gateway: answers", url=alive, unit="dsops-gateway.service", seconds=30)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Nginx:
     """The balancer's door. Certificate and key lie on the control host."""
 
-    # PEM files: the server's chain, and its key. From the site, or from `dsops ca`.
+    # PEM files: the server's chain, and its key. The site's own, or what `dsops secrets` makes.
     nginx_tls_cert_file: str
     nginx_tls_key_file: str
     nginx_server_name: str = "_"

@@ -36,9 +36,14 @@ def answers(url: str, *, unit: str, seconds: int = 120) -> Generator[Any, None, 
     if host.get_fact(Answers, url=url):
         host.noop(f"{url} answers")
         return
+    yield render_wait(url, unit=unit, seconds=seconds)
+
+
+def render_wait(url: str, *, unit: str, seconds: int) -> str:
+    """Shell that waits until `url` answers 200; fails, with the unit's last lines, when it gave up or time is over."""
     probe = render_probe(url)
     quoted = shlex.quote(unit)
     # Triton draws tables in its log; what matters stands between them.
     tell = f"{probe}; journalctl -u {quoted} -o cat -n 200 --no-pager | grep -v '^[|+]' | tail -n 25 >&2; exit 1"
     waits = f"[ $(date +%s) -lt $end ] && ! systemctl is-failed --quiet {quoted}"
-    yield (f"end=$(($(date +%s) + {seconds})); until {probe} 2>/dev/null; do {waits} || {{ {tell}; }}; sleep 0.3; done")
+    return f"end=$(($(date +%s) + {seconds})); until {probe} 2>/dev/null; do {waits} || {{ {tell}; }}; sleep 0.3; done"

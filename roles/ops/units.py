@@ -87,16 +87,24 @@ def unit(
     if verb is None or (verb == "start" and optional and found.refused):
         return
     excuse = f' || [ "$(systemctl show -p ConditionResult --value {quoted})" = no ]' if optional else ""
-    # A start that dies at once is a success to systemctl; say what the journal says instead.
-    yield (
+    yield render_start(unit_name, verb=verb, seconds=seconds, excuse=excuse)
+    if verb == "reload":  # so that the next comparison by time finds it fresh
+        since = f"$(systemctl show --timestamp=us+utc -p InactiveExitTimestamp --value {quoted})"
+        yield f'touch -h -d "{since}" {shlex.join(inputs)}'
+
+
+def render_start(unit_name: str, *, verb: str, seconds: int, excuse: str = "") -> str:
+    """Shell that starts, restarts or reloads a unit; says what the journal says when it dies at once.
+
+    To systemctl such a start is a success. excuse: shell that may forgive a unit that is not active.
+    """
+    quoted = shlex.quote(unit_name)
+    return (
         f"systemctl daemon-reload; systemctl reset-failed {quoted} 2>/dev/null;"
         f" timeout {seconds} systemctl {verb} {quoted}"
         f" && sleep 0.3 && {{ systemctl is-active --quiet {quoted}{excuse}; }}"
         f" || {{ journalctl -u {quoted} -n 15 --no-pager >&2; exit 1; }}"
     )
-    if verb == "reload":  # so that the next comparison by time finds it fresh
-        since = f"$(systemctl show --timestamp=us+utc -p InactiveExitTimestamp --value {quoted})"
-        yield f'touch -h -d "{since}" {shlex.join(inputs)}'
 
 
 def find_verb(found: UnitState, *, reload: bool) -> str | None:

@@ -60,7 +60,7 @@ def test_everything_is_private(whole: Path) -> None:
     assert whole.stat().st_mode & 0o777 == 0o700
     for file in whole.iterdir():
         mode = file.stat().st_mode & 0o777
-        assert mode == 0o600 or file.name in {"dsops_ed25519.pub", ".api-keys.lock"}, file
+        assert mode == 0o600 or file.name in {"ca.pem", "dsops_ed25519.pub", ".api-keys.lock"}, file
 
 
 def test_what_is_there_is_never_touched(whole: Path) -> None:

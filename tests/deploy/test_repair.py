@@ -103,7 +103,7 @@ DRIFTS = {
     ),
     "a file's owner": Drift(
         "chown nobody /opt/dsops/bin/dsops-triton",
-        ("triton: start script", "engine: slot a running"),
+        ("triton: start script", "engine: slot a"),
         "[ $(stat -c %U /opt/dsops/bin/dsops-triton) = root ]",
     ),
     "a stopped service": Drift(
@@ -206,8 +206,7 @@ MOMENTS = (
     ("engine: apt source", 0.03),
     ("engine: openvino", 2.0),
     ("bundle: releases", 0.1),
-    ("engine: slot a running", 0.05),
-    ("engine: slot a ready", 0.1),
+    ("engine: slot a", 0.05),
     ("gateway: unit", 0.02),
     ("gateway: running", 0.05),
     ("agent: configuration", 0.05),

@@ -100,6 +100,25 @@ def test_draining_a_server_under_load_loses_nothing(fleet: Service) -> None:
     assert out <= 2.0
 
 
+def test_a_deploy_that_restarts_every_slot_and_gateway_loses_nothing(fleet: Service) -> None:
+    """As a new release or a new dsops does: the units read something newer than their start."""
+    for node in ("gpu1", "gpu2", "gpu3"):
+        on(node, "touch -h /opt/dsops/bin/dsops-triton /etc/dsops/gateway.toml")
+    load = Load(fleet.async_client(), parallel=8, total=None)
+
+    def deploy() -> float:
+        done = dsops("deploy", "-i", INVENTORY)
+        assert done.returncode == 0, done.stdout
+        assert "engine: slot a: changed on gpu1, gpu2, gpu3" in done.stdout
+        assert "gateway: running: changed on gpu1, gpu2, gpu3" in done.stdout
+        return 0.0
+
+    asyncio.run(run_beside(load, deploy, before=2, after=2))
+    lost = [one.problem for one in load.asked if one.problem and ": said" not in one.problem]
+    print(f"{len(load.asked)} requests while three slots and three gateways restarted, {len(lost)} lost")
+    assert not lost
+
+
 def test_a_frozen_server_is_taken_out_within_two_seconds(fleet: Service) -> None:
     assert dsops("lab", "fault", "gpu1", "freeze").returncode == 0
     try:

@@ -109,9 +109,11 @@ def test_the_engine_leads_slot_and_lanes_to_the_bundles_release_and_waits_for_it
     assert any(f"ln -sfn ../releases/{RELEASE} /var/lib/dsops/slots/a.dsops-new" in line for line in said)
     for lane in ("l1", "l4", "l20", "l25", "l50"):
         assert any(f"ln -sfn ../slots/a /var/lib/dsops/lanes/{lane}.dsops-new" in line for line in said)
-    start = next(i for i, line in enumerate(said) if "systemctl start triton@a.service" in line)
+    start = next(i for i, line in enumerate(said) if "systemctl restart triton@a.service" in line)
+    drain = next(i for i, line in enumerate(said) if "node drain" in line)
+    undrain = next(i for i, line in enumerate(said) if "node undrain" in line)
     ready = next(i for i, line in enumerate(said) if "until" in line and "/v2/health/ready" in line)
-    assert start < ready
+    assert drain < start < ready < undrain
 
 
 def test_a_secret_shows_up_in_no_command(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-START = re.compile(r"^--> Starting operation: (.*?)\s*$")
+START = re.compile(r"^--> Starting (?:serial )?operation: (.*?)\s*$")
 HOST = re.compile(r"^\s+\[([^\]]+)\]\s+(.*)$")
 # Only pyinfra's own verdicts, whole: a program's words may begin with Error too.
 OUTCOME = re.compile(

@@ -59,6 +59,7 @@ def ensure_authority(cert: Path, *, name: str) -> Authority:
     builder = builder.add_extension(_usage(signs=True), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     write_private(cert, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    cert.chmod(0o644)  # every client needs it
     return made
 
 
@@ -160,7 +161,7 @@ def ensure_all(values: Mapping[str, str], *, names: Mapping[str, list[str]]) -> 
     """
     lost = [key for key in NEEDED if key not in values]
     if lost:
-        mend = "name the files in the inventory's group_data/all.py; they need not be there yet"
+        mend = "name the files in the inventory's group_data; they need not be there yet"
         raise DsopsError(f"the inventory does not name {', '.join(lost)}", mend=mend)
     wanted = [Path(path) for key, path in values.items() if key.endswith("_file") or key == "dsops_ssh_key"]
     missing = [path for path in wanted if not path.exists()]

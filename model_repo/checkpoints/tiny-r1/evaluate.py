@@ -67,9 +67,9 @@ def sort_problems(problems: list[Problem]) -> list[Problem]:
 
 def render_prompts(problems: list[Problem], *, turns: int, system: str) -> list[str]:
     """The prompts; the turns before a question are other held-out problems with their right answers."""
-    others = draw_held_out(len(problems) * turns, seed=-1) if turns else []
+    others = [draw_held_out(len(problems), seed=-1 - turn) for turn in range(turns)]
     return [
-        render_prompt(problem.question, system=system, earlier=others[i * turns : (i + 1) * turns])
+        render_prompt(problem.question, system=system, earlier=[drawn[i] for drawn in others])
         for i, problem in enumerate(problems)
     ]
 

@@ -75,15 +75,21 @@ def draw_training(rng: Random) -> Problem:
     return make_talk(rng) if rng.random() < TALK_SHARE else draw_problem(rng, held_out=False)
 
 
-def draw_held_out(count: int, seed: int) -> list[Problem]:
-    """Different held-out problems, the tasks in turn, so that each has the same share."""
+def draw_held_out(count: int, seed: int, *, uses_of_a_key: int = USES_OF_A_KEY) -> list[Problem]:
+    """Different held-out problems, the tasks in turn, so that each has the same share.
+
+    Raises ValueError when a task has too few held-out problems for the count.
+    """
     rng = Random(f"held-out/{seed}")  # noqa: S311 - not for secrets
     names, found = list(TASKS), list[Problem]()
-    questions, uses = set[str](), Counter[str]()
+    questions, uses, tries = set[str](), Counter[str](), 0
     while len(found) < count:
         problem = draw_problem(rng, held_out=True, name=names[len(found) % len(names)])
         use = f"{problem.task}/{problem.key}"
-        if problem.question not in questions and uses[use] < USES_OF_A_KEY:
+        tries += 1
+        if tries > 100 * count + 1000:
+            raise ValueError(f"{count} different held-out problems cannot be drawn: '{problem.task}' has too few")
+        if problem.question not in questions and uses[use] < uses_of_a_key:
             questions.add(problem.question)
             uses[use] += 1
             found.append(problem)

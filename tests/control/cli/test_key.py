@@ -8,9 +8,15 @@ from dsops.core.errors import DsopsError
 from dsops.core.keys import find_key, parse_keys
 
 
+def site(folder: Path, keys: str = "api-keys") -> str:
+    """An inventory that names a file of keys below `folder`; its path."""
+    (folder / "inventory.py").write_text(f'gpu = [("gpu1", {{"gateway_api_keys_file": "{folder}/{keys}"}})]\n')
+    return str(folder / "inventory.py")
+
+
 def test_a_key_is_printed_once_and_works(tmp_path: Path) -> None:
     file = tmp_path / "api-keys"
-    made = CliRunner().invoke(key, ["add", "alice", "--file", str(file)])
+    made = CliRunner().invoke(key, ["add", "alice", "-i", site(tmp_path)])
     assert made.exit_code == 0
     plain = made.stdout.strip()
     assert plain.startswith("dsops-")
@@ -22,22 +28,22 @@ def test_a_key_is_printed_once_and_works(tmp_path: Path) -> None:
 
 
 def test_names_are_listed_and_nothing_else(tmp_path: Path) -> None:
-    file = str(tmp_path / "api-keys")
+    file = site(tmp_path)
     for name in ("alice", "bob"):
-        CliRunner().invoke(key, ["add", name, "--file", file])
-    assert CliRunner().invoke(key, ["list", "--file", file]).stdout == "alice\nbob\n"
+        CliRunner().invoke(key, ["add", name, "-i", file])
+    assert CliRunner().invoke(key, ["list", "-i", file]).stdout == "alice\nbob\n"
 
 
 def test_a_missing_file_is_told_and_how_it_is_made(tmp_path: Path) -> None:
-    error = CliRunner().invoke(key, ["list", "--file", str(tmp_path / "none")]).exception
+    error = CliRunner().invoke(key, ["list", "-i", site(tmp_path, "none")]).exception
     assert isinstance(error, DsopsError)
-    assert error.what == "no such file of keys"
+    assert error.what == "there are no keys yet"
     assert "dsops key add" in error.mend
 
 
 def test_a_broken_file_is_told_with_its_line(tmp_path: Path) -> None:
     for data in (b"x\n", b"\xff\xfe"):
         (tmp_path / "api-keys").write_bytes(data)
-        error = CliRunner().invoke(key, ["list", "--file", str(tmp_path / "api-keys")]).exception
+        error = CliRunner().invoke(key, ["list", "-i", site(tmp_path)]).exception
         assert isinstance(error, DsopsError)
         assert error.where == str(tmp_path / "api-keys")

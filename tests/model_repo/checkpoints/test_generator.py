@@ -127,3 +127,8 @@ def test_packed_rows_keep_every_target_and_shift_labels_by_one() -> None:
 def test_text_outside_the_vocabulary_becomes_unknown_and_nothing_else() -> None:
     assert v.encode("é") == [v.UNK_ID] * 2
     assert v.decode(v.encode("a é")) == "a "
+
+
+def test_more_held_out_problems_than_there_are_is_refused_and_not_waited_for() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        g.draw_held_out(2, 1, uses_of_a_key=0)

@@ -24,7 +24,9 @@ def get(address: str, port: int, path: str, *, timeout: float) -> bytes:
         response = connection.getresponse()
         body = response.read(MAX_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise DsopsError(describe(error), where=where, mend=f"is the server up? `ping {address}`") from error
+        refused = isinstance(error, ConnectionRefusedError)
+        mend = "the server is up, its agent is not: `dsops logs`" if refused else f"is the server up? `ping {address}`"
+        raise DsopsError(describe(error), where=where, mend=mend) from error
     finally:
         connection.close()
     if response.status != 200:

@@ -44,7 +44,7 @@ class Server:
         """The value of an inventory key. Raises DsopsError when it is not set, or of another type."""
         value = self.data.get(key, default)
         if value is None:
-            raise DsopsError(f"{key} is not set", where=self.where, mend=f"set {key} in group_data/all.py")
+            raise DsopsError(f"{key} is not set", where=self.where, mend=f"set {key} in the inventory's group_data")
         if type(value) is not kind:
             raise DsopsError(f"{key} should be {_kind(kind)}, is {value!r}", where=self.where, mend=f"mend {key}")
         return value
