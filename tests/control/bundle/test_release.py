@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dsops.control.bundle.release import build_release, is_pickle, render_limits
+from dsops.control.bundle.release import build_release, is_pickle, render_limits, render_settings
 from dsops.control.bundle.verify import hash_file, walk
 from dsops.core.errors import DsopsError
 from dsops.core.release import Limits, parse_release, release_id
@@ -226,3 +226,13 @@ def test_the_demo_model_builds_and_every_file_is_as_its_manifest_says(tmp_path: 
     assert manifest.reasoning is not None
     assert {"models/llm/config.pbtxt", "models/llm/1/model.py", manifest.template} <= found.keys()
     assert any(name.startswith("models/llm/1/model/") for name in found)
+
+
+def test_settings_of_the_engine_land_in_its_configuration(tmp_path: Path) -> None:
+    assert render_settings({"threads": 1}, where=tmp_path) == (
+        'parameters { key: "threads" value: { string_value: "1" } }\n'
+    )
+    for wrong, told in (({"threads": "1"}, "whole numbers"), ({"queue": 1}, "[limits]"), ({'x"': 1}, "is no name")):
+        with pytest.raises(DsopsError) as caught:
+            render_settings(wrong, where=tmp_path)
+        assert told in caught.value.what

@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ TEMPLATE = "chat_template.jinja"
 MODEL = "models/llm/1/model"
 EXAMPLE = "see model_repo/checkpoints/tiny-r1/release.toml"
 TEXTS = {"model", "quantization", "engine", "weights", "template", "eos"}
-OTHERS = {"limits", "reasoning", "bos"}
+OTHERS = {"limits", "reasoning", "bos", "settings"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
 # How torch.save began before it wrote zip files: its magic number as a pickle.
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
@@ -39,7 +39,8 @@ def build_release(profile: Path, *, root: Path, out: Path) -> Release:
         copy_part(find_engine(root, said["engine"]), work / "models/llm")
         copy_part(weights, work / MODEL)
         config = work / "models/llm/config.pbtxt"
-        config.write_text(render_limits(config.read_text(), limits, where=str(config)))
+        text = render_limits(config.read_text(), limits, where=str(config))
+        config.write_text(text + render_settings(said.get("settings", {}), where=profile))
         (work / TEMPLATE).write_text(read_template(weights / said["template"]))
         release = Release(
             model=said["model"],
@@ -69,6 +70,16 @@ def render_limits(config: str, limits: Limits, *, where: str) -> str:
     return config
 
 
+def render_settings(settings: object, *, where: Path) -> str:
+    """The config.pbtxt parameters of a profile's [settings]: whole numbers that the engine knows by name."""
+    if not isinstance(settings, dict) or any(type(value) is not int for value in settings.values()):
+        raise DsopsError("[settings] holds whole numbers by name", where=str(where), mend=EXAMPLE)
+    if taken := settings.keys() & {field.name for field in fields(Limits)}:
+        raise DsopsError(f"{min(taken)} belongs into [limits]", where=str(where), mend=EXAMPLE)
+    line = 'parameters {{ key: "{}" value: {{ string_value: "{}" }} }}\n'
+    return "".join(line.format(_check_name(key, key="settings", where=where), value) for key, value in settings.items())
+
+
 def read_profile(profile: Path) -> dict[str, Any]:
     """What a release.toml says. Raises DsopsError when a key is missing, unknown, or not a text."""
     try:
@@ -81,7 +92,7 @@ def read_profile(profile: Path) -> dict[str, Any]:
     if missing or extra:
         told = f"missing {', '.join(sorted(missing))}" if missing else f"unknown {', '.join(sorted(extra))}"
         raise DsopsError(told, where=str(profile), mend=EXAMPLE)
-    for key in sorted(said.keys() - {"limits", "reasoning"}):
+    for key in sorted(said.keys() - {"limits", "reasoning", "settings"}):
         if not isinstance(said[key], str):
             raise DsopsError(f"{key} must be a text", where=str(profile), mend=EXAMPLE)
     _check_name(said["engine"], key="engine", where=profile)
@@ -170,6 +181,7 @@ def _read_reasoning(said: dict[str, Any], profile: Path) -> Reasoning | None:
     return None if found is None else _parse(parse, found, where=profile)
 
 
-def _check_name(name: str, *, key: str, where: Path) -> None:
+def _check_name(name: str, *, key: str, where: Path) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise DsopsError(f"{key} {name!r} is no name", where=str(where), mend=EXAMPLE)
+    return name

@@ -43,12 +43,23 @@ class OpenVinoHandle:
         self.inner.cancel()
 
 
+def render_device(settings: Settings) -> dict[str, object]:
+    """What the CPU plugin is told.
+
+    No pinning: by default every process pins its threads to the same first cores, so that two slots (or three
+    servers of a lab) starve each other while the other cores idle. Measured: P99 of 16 clients 2.9 s with, see README.
+    """
+    device: dict[str, object] = {"ENABLE_CPU_PINNING": False}
+    return device | ({"INFERENCE_NUM_THREADS": settings.threads} if settings.threads else {})
+
+
 class OpenVinoPipeline:
     """A checkpoint folder as `optimum-cli export openvino` writes it, on the CPU."""
 
     def __init__(self, checkpoint: Path, settings: Settings) -> None:
-        threads = {"INFERENCE_NUM_THREADS": settings.threads} if settings.threads else {}
-        self._inner = genai.ContinuousBatchingPipeline(checkpoint, _render_scheduler(settings), "CPU", threads)
+        self._inner = genai.ContinuousBatchingPipeline(
+            checkpoint, _render_scheduler(settings), "CPU", render_device(settings)
+        )
         self._tokenizer = self._inner.get_tokenizer()
         self._bos = self._tokenizer.get_bos_token()
         self._defaults = self._inner.get_config()
