@@ -202,3 +202,13 @@ def test_no_line_but_the_routine_ones_is_lost(log: str) -> None:
         words = line.split("]", 1)[-1].strip()
         if not any(word in line for word in routine) and " | " not in line:
             assert words in shown, line
+
+
+def test_an_operation_that_runs_on_one_server_after_the_other_is_told_too() -> None:
+    narrator = Narrator()
+    log = (
+        "--> Starting serial operation: engine | engine: slot a\n    [gpu1] Success\n    [gpu2] Success\n--> Results:\n"
+    )
+    told = [text for line in log.splitlines() for text in narrator.feed(line)]
+    assert told == ["  engine | engine: slot a: changed on gpu1, gpu2"]
+    assert narrator.tally.changed == 2

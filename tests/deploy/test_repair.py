@@ -74,7 +74,7 @@ def parse(code: int, text: str) -> Deployed:
     """From pyinfra's own output: each operation's line, then each server's result."""
     changed, name = [], ""
     for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
-        if found := re.match(r"--> Starting operation: (.*)", line):
+        if found := re.match(r"--> Starting (?:serial )?operation: (.*)", line):
             name = found[1].split(" | ")[-1].strip()
         elif re.search(r"\] (Success|Error)", line) and not name.endswith(WAITING):
             changed.append(name)
@@ -223,7 +223,7 @@ def deploy_killed(operation: str, seconds: float) -> bool:
             assert process.stdout
             for line in process.stdout:
                 text += line
-                if "Starting operation" in line and operation in line:
+                if "--> Starting" in line and operation in line:
                     time.sleep(seconds)
                     process.send_signal(signal.SIGKILL)
                     return True
@@ -284,4 +284,4 @@ def test_of_two_deploys_at_once_one_is_refused_and_told_who_the_other_is(server:
     (loser,) = said.keys() - {winner}
     assert "another deploy is running" in said[loser]
     assert f"pid {winner}," in said[loser]
-    assert "Starting operation" not in said[loser]
+    assert "--> Starting" not in said[loser]

@@ -73,7 +73,9 @@ def call(words: list[str]) -> tuple[int, str]:
 
 
 def operations(said: str) -> list[str]:
-    return [match[1].strip() for match in re.finditer(r"^--> Starting operation: (.*)$", said, re.MULTILINE)]
+    return [
+        match[1].strip() for match in re.finditer(r"^--> Starting (?:serial )?operation: (.*)$", said, re.MULTILINE)
+    ]
 
 
 def test_the_whole_site_is_built_in_order_and_every_operation_has_its_own_name(deploy: Deploy) -> None:
