@@ -119,14 +119,15 @@ def is_held(lock: Path) -> bool:
 
 def test_a_full_disk_fails_that_server_only_and_the_next_run_goes_on() -> None:
     tree = f"{BUNDLE}/wheels/engine-openvino"
-    on("gpu3", f"rm -rf {tree}; dd if=/dev/zero of=/var/lib/dsops/full bs=1M 2>/dev/null || true")
+    most = "fallocate -l $(($(stat -f -c %f .) * $(stat -f -c %S .) / 100 * 98)) full"
+    on("gpu3", f"rm -rf {tree}; cd /var/lib/dsops && {most}; dd if=/dev/zero of=rest bs=1M 2>/dev/null || true")
     try:
         done = deploy("-i", INVENTORY)
         assert_refused(done, "No space left on device", "FAILED on gpu3")
         assert "FAILED on gpu1" not in done.stdout
         assert healthy("gpu3"), "a full disk must not take the running model away"
     finally:
-        on("gpu3", "rm -f /var/lib/dsops/full")
+        on("gpu3", "rm -f /var/lib/dsops/full /var/lib/dsops/rest")
     done = deploy("-i", INVENTORY)
     assert done.returncode == 0, done.stdout
 
