@@ -17,6 +17,7 @@ from dsops.control.bundle.debs import AptCache, ensure_apt_key, ensure_repositor
 from dsops.control.bundle.place import locked, point, settle, told_in_words, workplace
 from dsops.control.bundle.release import build_release, find_weights
 from dsops.control.bundle.sign import Signer, sign
+from dsops.control.bundle.target import Target, get_target
 from dsops.control.bundle.triton_runtime import build_triton_runtime
 from dsops.control.bundle.verify import SIGNATURE, SUMS, hash_file, read_sums, verify_bundle, walk
 from dsops.control.bundle.wheels import build_own_wheel, copy_wheels, fetch_wheels
@@ -124,17 +125,19 @@ def _find_same(plan: Plan, inputs: str) -> Built | None:
 
 def build_parts(plan: Plan, work: Path, step: Step) -> str:
     """Fills `work` with all that the servers need; returns the release's id."""
+    target = get_target(plan.root, read_system())
     step("Debian packages")
-    _build_apt(plan, work / "apt")
+    _build_apt(plan, work / "apt", target)
     locks = plan.root / "locks"
+    wheels, python = plan.cache / "wheels", target.python_version
     for name in ("node", "control", "engine-openvino"):
         step(f"wheels: {name}")
         lock = locks / f"{name}.lock"
-        copy_wheels(fetch_wheels(lock, cache=plan.cache / "wheels"), lock=lock, out=work / "wheels" / name)
+        copy_wheels(fetch_wheels(lock, cache=wheels, python=python), lock=lock, out=work / "wheels" / name)
     step("dsops")
     copy_wheels([build_own_wheel(plan.root, out=plan.cache / "own")], lock=None, out=work / "wheels/dsops")
     step("Triton")
-    build_triton_runtime(fetch_wheels(locks / "triton.lock", cache=plan.cache / "wheels")[0], work / "triton")
+    build_triton_runtime(fetch_wheels(locks / "triton.lock", cache=wheels, python=python)[0], work / "triton")
     step("release")
     release = build_release(plan.profile, root=plan.root, out=work / "releases").id
     step("checkout")
@@ -142,16 +145,16 @@ def build_parts(plan: Plan, work: Path, step: Step) -> str:
     return release
 
 
-def _build_apt(plan: Plan, out: Path) -> None:
+def _build_apt(plan: Plan, out: Path, target: Target) -> None:
     cache = AptCache(plan.cache / "apt")
     cache.update()
     key = ensure_apt_key(plan.signer.key.parent / "gnupg")
-    base = cache.fetch(read_packages(plan.root / "roles/base/packages.txt"))
+    base = cache.fetch(target.get_packages(read_packages(plan.root / "roles/base/packages.txt")))
     kept = plan.cache / "repositories"
     ensure_repository(base, out=out / "base", key=key, kept=kept)
     for file in sorted(plan.root.glob("roles/*/packages.txt")):
         if file.parent.name != "base":
-            more = [deb for deb in cache.fetch(read_packages(file)) if deb not in base]
+            more = [deb for deb in cache.fetch(target.get_packages(read_packages(file))) if deb not in base]
             ensure_repository(more, out=out / file.parent.name, key=key, kept=kept)
 
 

@@ -15,7 +15,7 @@ PLATFORMS += ["manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux2010_x8
 
 def fetch_wheels(lock: Path, *, cache: Path, python: str = "3.11") -> list[Path]:
     """Downloads what the lock names (wheels only, every hash checked) into `cache`; returns the files, sorted."""
-    out = cache / lock.stem
+    out = cache / f"{lock.stem}-{python}"
     out.mkdir(parents=True, exist_ok=True)
     target = ["--python-version", python, "--implementation", "cp", *[f"--platform={name}" for name in PLATFORMS]]
     words = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes", "--only-binary=:all:"]
