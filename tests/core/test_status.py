@@ -5,18 +5,20 @@ import json
 from typing import Any
 
 import pytest
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.status import (
+    BadMark,
     Blame,
     Condition,
     Finding,
     Gpu,
     NodeStatus,
     Phase,
+    Proof,
     ReleaseState,
     Slot,
     Verdict,
-    suggest,
     worst,
 )
 from hypothesis import given
@@ -47,6 +49,16 @@ def make_status(**changes: Any) -> NodeStatus:
         boot_id="b",
         uptime_seconds=3.0,
         findings=(make_finding(Condition.DEGRADED),),
+        slot="a",
+        verdict=Verdict.BAD,
+        strikes=2,
+        ejected="answers wrongly",
+        baking_until=99.0,
+        known_good=("r1", "r2"),
+        fallback="r1",
+        bad=(BadMark("r3", "wrong", None), BadMark("r4", "slow", 7.0)),
+        failing_since=2.0,
+        proof=Proof("r0123456789ab", 1.0, 12, 12, 0.5, 800.0, ("H100",)),
     )
     return dataclasses.replace(status, **changes)
 
@@ -74,7 +86,9 @@ def test_any_words_and_numbers_come_back(since: float, reason: str, phase: Phase
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "status version 2 is not 1"),
+        ({"version": 1}, "status version 1 is not 2"),
+        ({"bad": [{"release": "r3", "reason": "x", "until": "soon"}]}, "x: bad[0]: until: should be a number"),
+        ({"proof": {"release": "r3"}}, "x: proof: the key 'at' is missing"),
         ({"phase": "sleeping"}, "x: phase: should be one of loading"),
         ({"since": "now"}, "x: since: should be a number, is 'now'"),
         ({"in_flight": True}, "x: in_flight: should be a whole number, is True"),

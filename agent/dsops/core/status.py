@@ -1,21 +1,19 @@
 """The status of one server as it goes over the wire: the agent serves it, `dsops status` reads it."""
 
 import dataclasses
-import difflib
 import json
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from dsops.core.decode import decode as decode
+from dsops.core.decode import suggest as suggest
 from dsops.core.errors import DsopsError
 
-VERSION = 1
+VERSION = 2
 
 
 class ReleaseState(StrEnum):
-    """Where the release stands on this node. Owner: the store (DESIGN section 3)."""
+    """Where the release stands on this node. Owner: the store (DESIGN section 3). active = past its bake window."""
 
     NONE = "none"
     ACTIVE = "active"
@@ -111,8 +109,34 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class BadMark:
+    """A release that this node refuses. until: Unix seconds, None = until a person unmarks it."""
+
+    release: str
+    reason: str
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a node measured when it proved a release. accepted of prompts golden answers were right."""
+
+    release: str
+    at: float
+    accepted: int
+    prompts: int
+    load_seconds: float
+    tokens_per_second: float | None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NodeStatus:
-    """One server. Times are Unix seconds; `since` is when release_state, phase or condition last changed."""
+    """One server. Times are Unix seconds; `since` is when release_state, phase or condition last changed.
+
+    slot: which one has the traffic. ejected: why the agent keeps traffic away, None when it does not. move: the
+    change under way in words. fallback: what a rollback would go to. failing_since: first BAD of what goes on now.
+    """
 
     node: str
     role: str
@@ -136,6 +160,19 @@ class NodeStatus:
     boot_id: str
     uptime_seconds: float | None
     findings: tuple[Finding, ...]
+    slot: str = ""
+    verdict: Verdict = Verdict.UNKNOWN
+    strikes: int = 0
+    ejected: str | None = None
+    move: str = ""
+    baking_until: float | None = None
+    known_good: tuple[str, ...] = ()
+    fallback: str = ""
+    bad: tuple[BadMark, ...] = ()
+    halted: str = ""
+    failing_since: float | None = None
+    last_rollback_at: float | None = None
+    proof: Proof | None = None
     version: int = VERSION
 
     def to_json(self) -> str:
@@ -166,57 +203,3 @@ def worst(findings: tuple[Finding, ...]) -> tuple[Condition, str]:
     order = list(Condition)
     found = max(findings, key=lambda f: order.index(f.condition), default=None)
     return (found.condition, found.reason) if found else (Condition.OK, "")
-
-
-T = TypeVar("T")
-
-
-def decode(cls: type[T], data: object, *, where: str) -> T:
-    """The frozen dataclass `cls` from plain data, all of it checked. Raises DsopsError with the key."""
-    if not isinstance(data, Mapping):
-        raise DsopsError(f"should be a table, is {data!r}", where=where)
-    hints = get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cast(Any, cls)) if f.init}
-    for key in data:
-        if key not in fields:
-            raise DsopsError(f"unknown key {key!r}", where=where, mend=suggest(str(key), fields))
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in data:
-            raise DsopsError(f"the key {name!r} is missing", where=where, mend=f"add {name}")
-    values = {k: _value(hints[k], v, where=f"{where}: {k}") for k, v in data.items()}
-    return cls(**values)
-
-
-def suggest(word: str, known: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
-    """`did you mean X?` for a misspelt word, else the list of what is known."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
-def _value(kind: Any, value: object, *, where: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _value(next(a for a in args if a is not type(None)), value, where=where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise DsopsError(f"should be a list, is {value!r}", where=where)
-        return tuple(_value(args[0], item, where=f"{where}[{i}]") for i, item in enumerate(value))
-    if dataclasses.is_dataclass(kind):
-        return decode(cast(type, kind), value, where=where)
-    return _plain(kind, value, where=where)
-
-
-def _plain(kind: type, value: object, *, where: str) -> Any:
-    if issubclass(kind, StrEnum):
-        if isinstance(value, str) and value in list(kind):
-            return kind(value)
-        raise DsopsError(f"should be one of {', '.join(kind)}, is {value!r}", where=where)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise DsopsError(f"should be {_NAMES.get(kind, kind.__name__)}, is {value!r}", where=where)
-    return value
-
-
-_NAMES: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -1,0 +1,678 @@
+"""The brain of one node: what its store holds, what may happen next, and what must be done for it. Pure.
+
+`step(state, event)` gives the next state and the effects that bring it about. Whoever runs it writes the state
+to the journal first and does the effects then; after a kill it does `pending_effects(state)` again: all of them
+may be done twice. Times are Unix seconds and come with the events.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from dsops.core.errors import DsopsError
+
+SLOTS = ("a", "b")
+EPOCH_JUMP = 1000
+DAY, HOUR = 86400, 3600
+# A state must fit one record of the journal whatever people write: so much of each is kept, words in bytes of JSON.
+WORDS, MARKS, FALLBACKS, ACTS = 160, 40, 16, 16
+
+
+class Stage(StrEnum):
+    """How far the active release has come since it got the traffic."""
+
+    BAKING = "baking"
+    BAKED = "baked"
+    KNOWN_GOOD = "known_good"
+
+
+class Kind(StrEnum):
+    """What a move wants."""
+
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+
+
+class Step(StrEnum):
+    """Where a move stands. Each is journalled before its effects are done."""
+
+    START = "start"  # the slot gets its release and its Triton starts
+    PROVE = "prove"  # nothing to do here: whoever probes says proven or refuted
+    SWITCH = "switch"  # the lanes lead to the slot
+    TIDY = "tidy"  # the slot that was left, or refuted, stops
+
+
+@dataclass(frozen=True)
+class Active:
+    """The release that has the traffic. since: when the lanes led to it."""
+
+    release: str
+    slot: str
+    since: float
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change under way. `stops`: the slot that TIDY stops, "" when none."""
+
+    kind: Kind
+    release: str
+    slot: str
+    step: Step
+    began: float
+    who: str
+    reason: str
+    stops: str = ""
+    refuted: str = ""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A release that is refused here. until: None = until a person unmarks it."""
+
+    release: str
+    reason: str
+    at: float
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The last fleet command that was taken: its number, and who gave it."""
+
+    number: int = 0
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a slot's link leads to; release "" = empty."""
+
+    slot: str
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """All that a node must not forget.
+
+    fallbacks: releases that had the traffic here and left it without fault, newest first, with the stage that they
+    had reached. rollbacks, restarts: times of dsops' own acts. warm: the slot that was left and runs on, so that
+    the way back is quick; "" when none does.
+    """
+
+    slots: tuple[Held, ...] = (Held("a"), Held("b"))
+    active: Active | None = None
+    fallbacks: tuple[Active, ...] = ()
+    bad: tuple[Bad, ...] = ()
+    move: Move | None = None
+    epoch: Epoch = Epoch()
+    rollbacks: tuple[float, ...] = ()
+    restarts: tuple[float, ...] = ()
+    halted: str = ""
+    warm: str = ""
+
+    def release_in(self, slot: str) -> str:
+        """The release that a slot's link leads to, "" when it is empty."""
+        return next((held.release for held in self.slots if held.slot == slot), "")
+
+    @property
+    def known_good(self) -> tuple[str, ...]:
+        """Releases that were good for long enough here, newest first."""
+        everyone = (*((self.active,) if self.active else ()), *self.fallbacks)
+        return tuple(one.release for one in everyone if one.stage is Stage.KNOWN_GOOD)
+
+    def find_bad(self, release: str, *, at: float) -> Bad | None:
+        """The mark that keeps a release out now."""
+        return next((b for b in self.bad if b.release == release and (b.until is None or b.until > at)), None)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long a release is on trial, and how much dsops may do by itself. Times in seconds."""
+
+    bake_seconds: float = 1800.0
+    known_good_seconds: float = 86400.0
+    rollbacks_per_day: int = 2
+    restarts_per_hour: int = 2
+    bad_seconds: float = 86400.0
+
+
+# --- events: what is asked or was seen -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Activate:
+    """Bring a release in. epoch None: asked at the node's own door."""
+
+    release: str
+    at: float
+    who: str
+    reason: str
+    epoch: Epoch | None = None
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Leave the active release for the newest known-good one.
+
+    own: dsops decided it, so the budget counts. lasting: the failing release is bad until a person says otherwise.
+    warm: the slots whose Triton runs now. to: a known-good release of the operator's choice. missing: releases that
+    are not on the disk any more, whatever the state says.
+
+    A person's rollback (without `to`) during an activation calls that one off, and the active release stays.
+    """
+
+    at: float
+    who: str
+    reason: str
+    own: bool
+    lasting: bool
+    warm: tuple[str, ...] = ()
+    to: str = ""
+    epoch: Epoch | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """The effects of the move's present step are done. keep_warm: the slot that was left may go on running."""
+
+    at: float
+    keep_warm: bool = True
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The release in the move's slot loaded and gave accepted answers. release "": whichever waits."""
+
+    at: float
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class Refuted:
+    """It did not. lasting: its answers were wrong, so that waiting cannot mend it."""
+
+    at: float
+    reason: str
+    lasting: bool
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The effects of START cannot be done here, such as on a full disk. No fault of the release."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Aged:
+    """Time went by without a BAD: the next stage, when it is due."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """dsops is about to restart the active slot's Triton, as the test of blame."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Unmark:
+    """A person takes a bad mark away."""
+
+    release: str
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """A person confirms a bad mark: it stays until it is unmarked."""
+
+    release: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """A person is about to remove a release from the disk."""
+
+    release: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """A fleet command that was refused for another reason: its epoch counts all the same."""
+
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Nothing automatic any more, until a person clears it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Clear:
+    """A person lets dsops act again."""
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """A person makes the node believe another control host."""
+
+    epoch: Epoch
+
+
+Event = (
+    Activate
+    | Rollback
+    | Done
+    | Proven
+    | Refuted
+    | Failed
+    | Aged
+    | Restarted
+    | Unmark
+    | Confirm
+    | Forget
+    | Take
+    | Halt
+    | Clear
+    | Adopt
+)
+
+
+# --- effects: what must be done; each may be done twice --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Link:
+    """slots/<slot> -> ../releases/<release>; release "" removes the link."""
+
+    slot: str
+    release: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """triton@<slot> is enabled and starts afresh, whatever ran there."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """triton@<slot> is disabled and stops."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """All lanes lead to the slot."""
+
+    slot: str
+
+
+Effect = Link | Start | Stop | Lanes
+
+
+# --- the step ---------------------------------------------------------------------------------------------------
+
+
+def step(state: NodeState, event: Event, policy: Policy) -> tuple[NodeState, tuple[Effect, ...]]:
+    """The next state, to be journalled, and then its effects. Raises DsopsError when the event may not happen now."""
+    after = _next(state, _clip_words(event), policy)
+    if after.move is None or after.move == state.move:
+        return after, ()
+    return after, pending_effects(after)
+
+
+def pending_effects(state: NodeState) -> tuple[Effect, ...]:
+    """What the move under way must do now; after a kill, again."""
+    move = state.move
+    if move is None or move.step is Step.PROVE:
+        return ()
+    if move.step is Step.START:
+        return (Stop(move.slot), Link(move.slot, move.release), Start(move.slot))
+    if move.step is Step.SWITCH:
+        return (Lanes(move.slot),)
+    if not move.stops:
+        return ()
+    return (Stop(move.stops), *((Link(move.stops, ""),) if move.refuted else ()))
+
+
+def _next(state: NodeState, event: Event, policy: Policy) -> NodeState:
+    match event:
+        case Activate():
+            return _activate(_take_epoch(state, event.epoch), event)
+        case Rollback():
+            return _roll_back(_take_epoch(state, event.epoch), event, policy)
+        case Done():
+            return _done(state, event)
+        case Proven():
+            return _prove(state, event)
+        case Refuted():
+            return _refute_proof(state, event, policy)
+        case Failed():
+            return _fail(state, event)
+        case Aged():
+            return _age(state, event, policy)
+        case Restarted():
+            return _restart(state, event, policy)
+        case Unmark():
+            return _unmark(state, event)
+        case Confirm():
+            return _confirm(state, event)
+        case Forget():
+            return _forget(state, event)
+        case Take():
+            return _take_epoch(state, event.epoch)
+        case Halt():
+            return replace(state, halted=event.reason)
+        case Clear():
+            return replace(state, halted="", rollbacks=(), restarts=())
+        case Adopt():
+            return replace(state, epoch=event.epoch)
+
+
+def _activate(state: NodeState, event: Activate) -> NodeState:
+    _check_idle(state)
+    if state.halted:
+        raise DsopsError(
+            f"this node is halted: {state.halted}", mend="`dsops node clear --reason ...` once it is mended"
+        )
+    if state.active and state.active.release == event.release:
+        raise DsopsError(f"{event.release} has the traffic already", mend="nothing is to be done")
+    if bad := state.find_bad(event.release, at=event.at):
+        mend = f"bring a new build, or `dsops release unmark-bad {event.release} --reason ...`"
+        raise DsopsError(f"{event.release} is marked bad here: {bad.reason}", mend=mend)
+    slot = _find_free(state)
+    move = Move(Kind.ACTIVATE, event.release, slot, Step.START, event.at, event.who, event.reason)
+    return replace(_hold(state, slot, event.release), move=move, warm="")
+
+
+def _roll_back(state: NodeState, event: Rollback, policy: Policy) -> NodeState:
+    active, move = state.active, state.move
+    _check_turning(move)
+    if move and move.kind is Kind.ACTIVATE and move.step is not Step.TIDY and not event.own and not event.to:
+        return _refute(state, move, reason=event.reason, until=_until(event, policy), at=event.at)
+    if active is None:
+        raise DsopsError("nothing is active here, so there is nothing to leave", mend="activate a release")
+    if event.own:
+        _check_budget(state, event, policy)
+    target = find_target(state, at=event.at, to=event.to, missing=event.missing)
+    marked = _mark(state, Bad(active.release, event.reason, event.at, _until(event, policy)), at=event.at)
+    slot = next((s for s in event.warm if s != active.slot and state.release_in(s) == target), "")
+    if move and slot in (move.slot, move.stops):
+        slot = ""  # it starts there just now, or stops
+    where = slot or _other(active.slot)
+    first = Step.SWITCH if slot else Step.START
+    back = Move(Kind.ROLLBACK, target, where, first, event.at, event.who, event.reason, stops=active.slot)
+    counted = (*state.rollbacks, event.at)[-ACTS:] if event.own else state.rollbacks
+    return replace(_hold(marked, where, target), move=back, rollbacks=counted, warm=slot)
+
+
+def _check_turning(move: Move | None) -> None:
+    """A rollback may take another move's place, but not while it cannot be said where the lanes lead."""
+    if move and move.kind is Kind.ROLLBACK and move.step is not Step.TIDY:
+        raise DsopsError("a rollback is under way", mend="`dsops status` shows how far it is")
+    if move and move.step is Step.SWITCH:
+        raise DsopsError(f"the lanes are just turned to {move.release}", mend="try again")
+
+
+def _until(event: Rollback | Refuted, policy: Policy) -> float | None:
+    return None if event.lasting else event.at + policy.bad_seconds
+
+
+def find_target(state: NodeState, *, at: float, to: str = "", missing: tuple[str, ...] = ()) -> str:
+    """The newest release that was good here past its bake window, else one that was good until it left.
+
+    Neither the active one, nor one that is marked bad or missing. Raises DsopsError when there is none.
+    """
+    active = state.active.release if state.active else ""
+    baked_first = sorted(state.fallbacks, key=lambda one: one.stage is Stage.BAKING)
+    out = {active, *missing}
+    usable = [one.release for one in baked_first if one.release not in out and not state.find_bad(one.release, at=at)]
+    if to:
+        if to not in usable:
+            mend = f"there is {', '.join(usable) or 'none'}; `dsops release activate` brings any other in"
+            raise DsopsError(f"{to} is no release that this node can go back to", mend=mend)
+        return to
+    if not usable:
+        mend = "push a good release and activate it; `dsops restart` may help meanwhile"
+        raise DsopsError("there is no good release to go back to", mend=mend)
+    return usable[0]
+
+
+def _check_budget(state: NodeState, event: Rollback, policy: Policy) -> None:
+    if state.halted:
+        raise DsopsError(f"this node is halted: {state.halted}", mend="a person clears it: `dsops node clear`")
+    recent = _count_within(state.rollbacks, seconds=DAY, at=event.at)
+    if recent >= policy.rollbacks_per_day:
+        what = f"dsops rolled back {recent} times here within a day; it does not do so again by itself"
+        raise DsopsError(what, mend="a person decides: `dsops rollback`, or `dsops node clear --reason ...`")
+
+
+def _count_within(times: tuple[float, ...], *, seconds: float, at: float) -> int:
+    """Acts in the last `seconds`; a clock that was set back must not give the budget back."""
+    return sum(abs(at - time) < seconds for time in times)
+
+
+def _done(state: NodeState, event: Done) -> NodeState:
+    move = state.move
+    if move is None:
+        raise DsopsError("no move is under way")
+    if move.step is Step.START:
+        return replace(state, move=replace(move, step=Step.PROVE))
+    if move.step is Step.SWITCH:
+        return _switched(state, move, event)
+    if move.step is Step.TIDY:
+        left = _hold(state, move.stops, "") if move.refuted else state
+        return replace(left, move=None, warm="" if state.warm == move.stops else state.warm)
+    raise DsopsError("the move waits for its proof")
+
+
+def _switched(state: NodeState, move: Move, event: Done) -> NodeState:
+    """What was good here before keeps its stage when it comes back; everything else begins to bake."""
+    before = next((one for one in state.fallbacks if one.release == move.release), None)
+    stage = before.stage if before else Stage.BAKING
+    active = Active(move.release, move.slot, event.at, stage)
+    left = state.active.slot if state.active else ""
+    stops = move.stops or ("" if event.keep_warm else left)
+    after = replace(state, active=active, fallbacks=_leave(state, move.release, at=event.at), warm=left)
+    return replace(after, move=replace(move, step=Step.TIDY, stops=stops) if stops else None)
+
+
+def _leave(state: NodeState, comes: str, *, at: float) -> tuple[Active, ...]:
+    """The fallbacks when `comes` takes over from the active release."""
+    left = state.active
+    others = tuple(one for one in state.fallbacks if one.release not in (comes, left.release if left else ""))
+    is_good = left is not None and not state.find_bad(left.release, at=at)
+    return _keep_best((left, *others)) if left and is_good else others
+
+
+def _keep_best(fallbacks: tuple[Active, ...]) -> tuple[Active, ...]:
+    """As many as a record holds; those that never came past their bake window are the first to go."""
+    order = list(Stage)
+    ranked = sorted(fallbacks, key=lambda one: order.index(one.stage), reverse=True)[:FALLBACKS]
+    return tuple(one for one in fallbacks if one in ranked)
+
+
+def _prove(state: NodeState, event: Proven) -> NodeState:
+    move = _get_proving(state, event.release)
+    return replace(state, move=replace(move, step=Step.SWITCH))
+
+
+def _refute_proof(state: NodeState, event: Refuted, policy: Policy) -> NodeState:
+    move = _get_proving(state, event.release)
+    return _refute(state, move, reason=event.reason, until=_until(event, policy), at=event.at)
+
+
+def _refute(state: NodeState, move: Move, *, reason: str, until: float | None, at: float) -> NodeState:
+    marked = _mark(state, Bad(move.release, reason, at, until), at=at)
+    halted = clip(f"rollback to {move.release} failed: {reason}") if move.kind is Kind.ROLLBACK else state.halted
+    return replace(_drop(marked, move, reason=reason), halted=halted)
+
+
+def _drop(state: NodeState, move: Move, *, reason: str) -> NodeState:
+    return replace(state, move=replace(move, step=Step.TIDY, stops=move.slot, refuted=reason or "no reason given"))
+
+
+def _fail(state: NodeState, event: Failed) -> NodeState:
+    """An activation is given up. A rollback is not: the next `recover` tries again, perhaps with more luck."""
+    move = state.move
+    if move is None or move.step is not Step.START or move.kind is Kind.ROLLBACK:
+        return state
+    return _drop(state, move, reason=event.reason)
+
+
+def _get_proving(state: NodeState, release: str) -> Move:
+    move = state.move
+    if move is None or move.step is not Step.PROVE or release not in ("", move.release):
+        raise DsopsError(f"{release or 'no release'} does not wait for its proof here", mend="`dsops status`")
+    return move
+
+
+def _age(state: NodeState, event: Aged, policy: Policy) -> NodeState:
+    active = state.active
+    if active is None or state.move:
+        return state
+    age = event.at - active.since
+    aged = replace(state, active=replace(active, stage=_find_stage(active.stage, age, policy)))
+    if age < policy.bake_seconds or not state.warm:
+        return aged
+    # The slot that was kept warm for a quick way back is not needed any more.
+    reason = "the bake window is over"
+    tidy = Move(Kind.ACTIVATE, active.release, active.slot, Step.TIDY, event.at, "dsops", reason, stops=state.warm)
+    return replace(aged, move=tidy)
+
+
+def _find_stage(stage: Stage, age: float, policy: Policy) -> Stage:
+    if stage is Stage.BAKING and age >= policy.bake_seconds:
+        return Stage.BAKED
+    if stage is Stage.BAKED and age >= policy.known_good_seconds:
+        return Stage.KNOWN_GOOD
+    return stage
+
+
+def _restart(state: NodeState, event: Restarted, policy: Policy) -> NodeState:
+    if state.halted:
+        raise DsopsError(f"this node is halted: {state.halted}", mend="a person clears it: `dsops node clear`")
+    recent = _count_within(state.restarts, seconds=HOUR, at=event.at)
+    if recent >= policy.restarts_per_hour:
+        raise DsopsError(f"dsops restarted it {recent} times within the hour", mend="look at `dsops why`")
+    return replace(state, restarts=(*state.restarts, event.at)[-ACTS:])
+
+
+def _unmark(state: NodeState, event: Unmark) -> NodeState:
+    if not any(bad.release == event.release for bad in state.bad):
+        marked = ", ".join(bad.release for bad in state.bad) or "none"
+        raise DsopsError(f"{event.release} is not marked bad here", mend=f"marked: {marked}")
+    return replace(state, bad=tuple(bad for bad in state.bad if bad.release != event.release))
+
+
+def _confirm(state: NodeState, event: Confirm) -> NodeState:
+    held = next((bad for bad in state.bad if bad.release == event.release), None)
+    if held is None:
+        raise DsopsError(f"{event.release} is not marked bad here", mend="`dsops release list` shows what is")
+    if event.release in _find_busy(state):
+        mend = "`dsops rollback` first, or let its mark expire"
+        raise DsopsError(f"{event.release} has the traffic, or is about to get it", mend=mend)
+    return replace(state, bad=tuple(replace(bad, until=None) if bad is held else bad for bad in state.bad))
+
+
+def _find_busy(state: NodeState) -> set[str]:
+    """What has the traffic, and what a move brings."""
+    return {one.release for one in (state.active, state.move) if one}
+
+
+def _forget(state: NodeState, event: Forget) -> NodeState:
+    """Refuses what is needed: in a slot, in a move, or the way back (R8)."""
+    if event.release in _find_busy(state) or any(held.release == event.release for held in state.slots):
+        what = f"{event.release} is in use: it is in a slot of this node, or about to be"
+        raise DsopsError(what, mend="activate another release first; a slot is emptied when it is used again")
+    if event.release == _find_way_back(state, at=event.at):
+        what = f"{event.release} is the release that this node would go back to"
+        raise DsopsError(what, mend="activate a newer one first, so that there is another way back")
+    return replace(state, fallbacks=tuple(one for one in state.fallbacks if one.release != event.release))
+
+
+def _find_way_back(state: NodeState, *, at: float) -> str:
+    try:
+        return find_target(state, at=at)
+    except DsopsError:
+        return ""
+
+
+def _take_epoch(state: NodeState, epoch: Epoch | None) -> NodeState:
+    if epoch is None:
+        return state
+    last = state.epoch
+    mend = "a restored control host: `dsops epoch adopt --reason ...`; else another one has taken over"
+    if epoch.number < last.number:
+        raise DsopsError(f"epoch {epoch.number} is older than {last.number} of {last.holder}", mend=mend)
+    if epoch.number == last.number and epoch.holder != last.holder:
+        raise DsopsError(f"epoch {epoch.number} is held by {last.holder}, not {epoch.holder}", mend=mend)
+    if epoch.number > last.number + EPOCH_JUMP:
+        raise DsopsError(f"epoch {epoch.number} jumps too far from {last.number}", mend=mend)
+    return replace(state, epoch=epoch)
+
+
+def _check_idle(state: NodeState) -> None:
+    if move := state.move:
+        what = f"{move.kind} of {move.release} by {move.who} is under way (step {move.step})"
+        raise DsopsError(what, mend="wait for it: `dsops status`")
+
+
+def _find_free(state: NodeState) -> str:
+    taken = state.active.slot if state.active else ""
+    return next(slot for slot in SLOTS if slot != taken)
+
+
+def _other(slot: str) -> str:
+    return next(other for other in SLOTS if other != slot)
+
+
+def _hold(state: NodeState, slot: str, release: str) -> NodeState:
+    return replace(state, slots=tuple(Held(s.slot, release) if s.slot == slot else s for s in state.slots))
+
+
+def _mark(state: NodeState, bad: Bad, *, at: float) -> NodeState:
+    """Marks that ended make room first, then the oldest that will end by themselves. A lasting mark stays one."""
+    before = state.find_bad(bad.release, at=at)
+    if before and before.until is None:
+        bad = replace(bad, until=None)
+    others = [other for other in state.bad if other.release != bad.release and state.find_bad(other.release, at=at)]
+    ranked = sorted(others, key=lambda one: (one.until is None, one.at), reverse=True)[: MARKS - 1]
+    return replace(state, bad=(*(other for other in others if other in ranked), bad))
+
+
+def clip(text: str, most: int = WORDS) -> str:
+    """A person's words, printable, on one line, and short enough for a record. most: bytes of JSON."""
+    words = "".join(char if char.isprintable() else " " for char in text)
+    while len(json.dumps(words, ensure_ascii=False).encode(errors="replace")) > most:
+        words = words[: len(words) * 7 // 8]
+    return words
+
+
+def _clip_words(event: Event) -> Event:
+    changes: dict[str, Any] = {key: clip(words) for key in ("who", "reason") if (words := getattr(event, key, ""))}
+    if epoch := getattr(event, "epoch", None):
+        changes["epoch"] = replace(epoch, holder=clip(epoch.holder))
+    return replace(event, **changes)
+
+
+def to_data(state: NodeState) -> dict[str, object]:
+    """Plain data for JSON; `core.status.decode(NodeState, data)` reads it."""
+    return dataclasses.asdict(state)
