@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import httpx
 from dsops.core.keys import hash_key
-from dsops.core.release import Limits, Reasoning, Release
+from dsops.core.release import Limits, Probe, Reasoning, Release
 from dsops.node.gateway.config import LANES, Config, load_config
 from dsops.node.gateway.daemon import Gateway
 
@@ -56,6 +56,8 @@ class Place:
             reasoning=Reasoning(open="<think>", close="</think>", opened_by_prompt=True),
             limits=Limits(context=1024, max_tokens=512, queue=128, sequences=64),
             files={},
+            prompts="prompts.json",
+            probe=Probe(load_seconds=60, answer_seconds=5, tokens=16),
         )
         folder = self.root / "releases" / release.id
         folder.mkdir(exist_ok=True)

@@ -1,6 +1,9 @@
 """The gateway in front of a real Triton with the real engine."""
 
 import concurrent.futures
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +12,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from dsops.core.prompts import is_accepted, parse_prompts
 
 from tests.node.gateway.bed import KEY, Bed, events, wait_for
-from tests.triton_server import TritonServer
+from tests.node.gateway.test_eject import eject, health, probe, status
+from tests.triton_server import CHECKPOINT, TritonServer
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(600)]
 # Greedy and of a fixed length, so that two answers can be compared whatever the weights are worth.
@@ -131,6 +136,51 @@ def test_a_full_queue_is_429_and_what_was_accepted_is_answered(tmp_path: Path) -
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["error"]["code"] == "overloaded"
     assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_the_golden_prompts_are_answered_right_past_a_closed_door(bed: Bed) -> None:
+    path = CHECKPOINT.parent / "prompts.json"
+    eject(bed)
+    try:
+        for prompt in parse_prompts(path.read_bytes(), where=str(path)):
+            code, text = probe(bed, prompt.prompt, tokens=prompt.tokens, x_dsops_slot="a")
+            assert code == 200
+            assert is_accepted(prompt, text, whole=True), (prompt.id, text)
+    finally:
+        bed.place.control("POST", "/admit", {"who": "test"})
+
+
+def test_a_triton_that_stands_still_is_seen_by_who_waits_and_the_status_does_not_wait(
+    bed: Bed, server: TritonServer
+) -> None:
+    wait_for(lambda: health(bed) == (200, "serving"))
+    os.killpg(server.pid, signal.SIGSTOP)
+    try:
+        thread = threading.Thread(target=bed.chat, args=("hi",), kwargs=FIXED)
+        thread.start()
+        wait_for(lambda: (status(bed)["slots"]["a"]["idle_seconds"] or 0) > 2)
+        began = time.monotonic()
+        assert status(bed)["slots"]["a"]["in_flight"] == 1
+        assert time.monotonic() - began < 0.5
+    finally:
+        os.killpg(server.pid, signal.SIGCONT)
+    thread.join()
+    wait_for(lambda: health(bed) == (200, "serving"))
+
+
+def test_a_triton_that_is_killed_is_unwell_at_once(tmp_path: Path) -> None:
+    with TritonServer(folder=tmp_path) as server:
+        (root := tmp_path / "gateway").mkdir()
+        bed = make_bed(root, server)
+        try:
+            wait_for(lambda: health(bed) == (200, "serving"))
+            server.process.kill()
+            server.process.wait()
+            began = time.monotonic()
+            wait_for(lambda: health(bed)[0] == 503)
+            assert time.monotonic() - began < 0.2
+        finally:
+            bed.close()
 
 
 def test_a_triton_that_stops_is_not_held_up_by_open_streams(tmp_path: Path) -> None:

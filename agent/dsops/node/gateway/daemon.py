@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from datetime import datetime
+from functools import partial
 
 from dsops.node.gateway.config import Config
 from dsops.node.gateway.door import Door, Health
@@ -40,7 +41,7 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._tidying: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._slots = {
             name: Slot(name, str(address), stream_idle=config.stream_idle) for name, address in config.slots.items()
         }
@@ -54,15 +55,10 @@ class Gateway:
         )
         health = Health(door=self._door, releases=releases, slots=self._slots)
         engine = Engine(config, slots=self._slots, metrics=metrics, window=window)
-        traffic = TrafficApp(
-            config,
-            door=self._door,
-            engine=engine,
-            health=health,
-            keyring=keyring,
-            metrics=metrics,
-            releases=releases,
+        make_app = partial(
+            TrafficApp, config, door=self._door, engine=engine, health=health, metrics=metrics, releases=releases
         )
+        traffic = make_app(keyring=keyring)
         control = ControlApp(
             door=self._door,
             engine=engine,
@@ -71,6 +67,7 @@ class Gateway:
             slots=self._slots,
             window=window,
             keyring=keyring,
+            probes=make_app(keyring=None, probing=True),
         )
         admin = AdminApp(health=health, metrics=metrics, door=self._door, keyring=keyring)
         self._traffic = Listener(traffic, keep_alive=config.keep_alive)
@@ -82,7 +79,7 @@ class Gateway:
         await self._control.open(bind_unix(self._config.control_socket))
         await self._admin.open(bind_tcp(self._config.admin_listen, key="admin_listen"))
         await self._door.start(self._traffic)
-        self._tidying = asyncio.create_task(self._tidy())
+        self._tasks = [asyncio.create_task(work) for work in (self._tidy(), *(s.watch() for s in self._slots.values()))]
         drained = self._door.drained
         _log.info("traffic door %s", f"closed: {drained.reason}" if drained else f"open on {self._config.listen}")
 
@@ -95,8 +92,8 @@ class Gateway:
 
     async def stop(self) -> None:
         left = await self._door.stop(grace=self._config.shutdown_grace)
-        if self._tidying is not None:
-            self._tidying.cancel()
+        for task in self._tasks:
+            task.cancel()
         if left:
             _log.warning("%d answers did not end within %g s", left, self._config.shutdown_grace)
         for listener in (self._admin, self._control):

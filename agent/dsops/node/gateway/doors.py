@@ -17,6 +17,7 @@ from dsops.node.gateway.http import Receive, Scope, Send, read_body, send_whole
 from dsops.node.gateway.keyring import Keyring
 from dsops.node.gateway.metrics import Metrics
 from dsops.node.gateway.release import Releases
+from dsops.node.gateway.traffic import TrafficApp
 from dsops.node.gateway.triton import Slot
 from dsops.node.gateway.window import Window
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 Answer = tuple[int, bytes, bytes]
 Handler = Callable[[bytes], Awaitable[Answer]]
+_KINDS = {str: "text", bool: "true or false"}
 
 
 def _json(status: int, data: object) -> Answer:
@@ -66,6 +68,7 @@ class AdminApp(_App):
 
     async def _show_metrics(self, _: bytes) -> Answer:
         self._metrics.drained.set(self._door.drained is not None)
+        self._metrics.ejected.set(self._door.ejected is not None)
         self._metrics.keys_stale.set(bool(self._keyring and self._keyring.stale))
         return 200, self._metrics.render(), _PROMETHEUS
 
@@ -73,8 +76,11 @@ class AdminApp(_App):
         return _json(*await self._health.ask())
 
 
+PROBES = ("/v1/completions", "/v1/chat/completions")
+
+
 class ControlApp(_App):
-    """POST /drain, POST /undrain, GET /status for whoever may open the local socket."""
+    """For whoever may open the local socket: drain, eject, status, and questions to the engine that need no key."""
 
     def __init__(
         self,
@@ -86,7 +92,9 @@ class ControlApp(_App):
         slots: Mapping[str, Slot],
         window: Window,
         keyring: Keyring | None,
+        probes: TrafficApp,
     ) -> None:
+        self._probes = probes
         self._door = door
         self._engine = engine
         self._health = health
@@ -97,11 +105,32 @@ class ControlApp(_App):
         self.handlers = {
             ("POST", "/drain"): self._drain,
             ("POST", "/undrain"): self._undrain,
+            ("POST", "/eject"): self._eject,
+            ("POST", "/admit"): self._admit,
             ("GET", "/status"): self._tell_status,
         }
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self._probes(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def _eject(self, body: bytes) -> Answer:
+        wish = _read_wish(body, reason="no reason given", who="unknown")
+        self._door.eject(reason=wish["reason"], who=wish["who"])
+        return _json(200, {"ejected": True, "in_flight": self._engine.in_flight})
+
+    async def _admit(self, body: bytes) -> Answer:
+        wish = _read_wish(body, who="unknown")
+        try:
+            await self._door.admit(who=wish["who"])
+        except DsopsError as error:
+            raise ApiError(503, f"{error}; mend: {error.mend}", code="cannot_listen") from None
+        return _json(200, {"ejected": False, "in_flight": self._engine.in_flight})
+
     async def _drain(self, body: bytes) -> Answer:
-        wish = _read_drain(body)
+        wish = _read_wish(body, reason="no reason given", who="unknown", refuse=False)
         saved = await self._door.drain(reason=wish["reason"], who=wish["who"], refuse=wish["refuse"])
         return _json(200, {"drained": True, "persisted": saved, "in_flight": self._engine.in_flight})
 
@@ -114,9 +143,9 @@ class ControlApp(_App):
 
     async def _tell_status(self, _: bytes) -> Answer:
         (_, health), *slots = await asyncio.gather(
-            self._health.ask(), *(self._describe(name, slot) for name, slot in self._slots.items())
+            self._health.ask(patient=False), *(self._describe(name, slot) for name, slot in self._slots.items())
         )
-        drained, now = self._door.drained, time.monotonic()
+        drained, ejected, now = self._door.drained, self._door.ejected, time.monotonic()
         status = {
             "in_flight": self._engine.in_flight,
             "tokens_per_second": round(self._window.tokens_per_second(now=now), 3),
@@ -125,6 +154,7 @@ class ControlApp(_App):
             "phase": health["phase"],
             "reason": health.get("reason", ""),
             "drained": asdict(drained) if drained else None,
+            "ejected": asdict(ejected) if ejected else None,
             "lanes": {lane: self._find_slot(lane) for lane in LANES},
             "slots": dict(zip(self._slots, slots, strict=True)),
             "keys": self._keyring.stale if self._keyring else "",
@@ -138,22 +168,31 @@ class ControlApp(_App):
             return None
 
     async def _describe(self, name: str, slot: Slot) -> dict[str, Any]:
-        readiness = await slot.readiness()
+        readiness = await slot.glance()
         try:
             release: str | None = self._releases.get_release(name).id
         except DsopsError:
             release = None
-        return {"release": release, "phase": readiness.phase, "reason": readiness.reason}
+        return {
+            "release": release,
+            "phase": readiness.phase,
+            "reason": readiness.reason,
+            "in_flight": slot.waiting,
+            "tokens": slot.tokens,
+            "idle_seconds": slot.idle_seconds,
+        }
 
 
-def _read_drain(body: bytes) -> dict[str, Any]:
+def _read_wish(body: bytes, **known: object) -> dict[str, Any]:
+    """The body's keys over the known ones with their defaults; raises ApiError 400 on any other key or type."""
     try:
         data = json.loads(body or b"{}")
     except ValueError as error:
         raise ApiError(400, f"body is not JSON: {error}", code="invalid_json") from None
-    wish: dict[str, Any] = {"reason": "no reason given", "who": "unknown", "refuse": False}
+    wish: dict[str, Any] = dict(known)
     for key, value in data.items() if isinstance(data, dict) else [("body", data)]:
         if type(value) is not type(wish.get(key)):
-            raise ApiError(400, f'{key}: should be {{"reason": text, "who": text, "refuse": true or false}}')
+            should = ", ".join(f'"{name}": {_KINDS[type(default)]}' for name, default in known.items())
+            raise ApiError(400, f"{key}: should be {{{should}}}")
         wish[key] = value
     return wish

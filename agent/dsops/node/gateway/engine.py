@@ -4,7 +4,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dsops.core.chat import Delta, PromptRefusedError, ReasoningSplitter, render_prompt
@@ -14,7 +14,7 @@ from dsops.node.gateway.ask import Ask
 from dsops.node.gateway.config import Config
 from dsops.node.gateway.errors import ApiError, bad_value, retry_later
 from dsops.node.gateway.exchange import Exchange
-from dsops.node.gateway.metrics import Metrics, TargetMetrics
+from dsops.node.gateway.metrics import Metrics
 from dsops.node.gateway.pipeline import Pipeline
 from dsops.node.gateway.release import Served, Target
 from dsops.node.gateway.triton import Generation, Message, Slot, render_request
@@ -30,7 +30,7 @@ class Job:
     form: Form
     pipeline: Pipeline
     generation: Generation
-    metrics: TargetMetrics
+    target: Target
     began: float
     first_at: float = 0.0
     first_tokens: int = 0
@@ -56,26 +56,34 @@ class Engine:
         self._window = window
         self.in_flight = 0
 
-    async def answer(self, exchange: Exchange, ask: Ask, target: Target) -> None:
-        """Sends the whole response; raises ApiError."""
+    async def answer(self, exchange: Exchange, ask: Ask, target: Target, *, probing: bool = False) -> None:
+        """Sends the whole response; raises ApiError. A probe takes no client's place and is not counted as one."""
         _check_release(ask, target.release)
         began = time.monotonic()
+        if probing:
+            await self._answer(exchange, ask, target, began=began, count=_count_nothing)
+            return
         self._admit()
         try:
-            with exchange.watch_client():
-                job = self._make_job(exchange, ask, target, began=began)
-                try:
-                    await (self._stream(job) if ask.stream else self._whole(job))
-                except ApiError as error:
-                    if error.code == "overloaded":
-                        error.retry_after = self._estimate_wait()
-                    raise
-                finally:
-                    job.generation.abandon()
-                    self._count(job)
+            await self._answer(exchange, ask, target, began=began, count=self._count)
         finally:
             self.in_flight -= 1
             self._metrics.in_flight.set(self.in_flight)
+
+    async def _answer(
+        self, exchange: Exchange, ask: Ask, target: Target, *, began: float, count: Callable[[Job], None]
+    ) -> None:
+        with exchange.watch_client():
+            job = self._make_job(exchange, ask, target, began=began)
+            try:
+                await (self._stream(job) if ask.stream else self._whole(job))
+            except ApiError as error:
+                if error.code == "overloaded":
+                    error.retry_after = self._estimate_wait()
+                raise
+            finally:
+                job.generation.abandon()
+                count(job)
 
     def _admit(self) -> None:
         if self.in_flight >= self._config.max_in_flight:
@@ -109,7 +117,7 @@ class Engine:
             generation=slot.start(
                 render_request(number, prompt=prompt, stream=ask.stream, sampling=sampling, stops=ask.stops)
             ),
-            metrics=self._metrics.get_target(target.lane, release.id),
+            target=target,
             began=began,
         )
 
@@ -157,17 +165,18 @@ class Engine:
 
     def _count(self, job: Job) -> None:
         now, tokens = time.monotonic(), job.pipeline.completion_tokens
-        job.metrics.prompt_tokens.inc(job.pipeline.prompt_tokens)
-        job.metrics.generated_tokens.inc(tokens)
+        metrics = self._metrics.get_target(job.target.lane, job.target.release.id)
+        metrics.prompt_tokens.inc(job.pipeline.prompt_tokens)
+        metrics.generated_tokens.inc(tokens)
         self._window.add_tokens(tokens, now=now)
         if not job.pipeline.finish:
             return
-        job.metrics.whole.observe(now - job.began)
+        metrics.whole.observe(now - job.began)
         self._window.add_latency(now - job.began, now=now)
         if job.ask.stream:
-            job.metrics.ttft.observe(job.first_at - job.began)
+            metrics.ttft.observe(job.first_at - job.began)
             if tokens > job.first_tokens:
-                job.metrics.per_token.observe((now - job.first_at) / (tokens - job.first_tokens))
+                metrics.per_token.observe((now - job.first_at) / (tokens - job.first_tokens))
 
 
 def _check_release(ask: Ask, release: Served) -> None:
@@ -208,6 +217,10 @@ async def _collect(job: Job) -> Delta:
     while not job.pipeline.finish:
         parts.append(job.take(await job.generation.next()))
     return Delta(reasoning="".join(d.reasoning for d in parts), content="".join(d.content for d in parts))
+
+
+def _count_nothing(_: Job) -> None:
+    """Of probes: clients' figures are of clients."""
 
 
 def _too_slow(message: str) -> ApiError:

@@ -43,6 +43,10 @@ class Exchange:
                 self._length = int(value) if value.isdigit() else None
         self.request_id = make_request_id(request_id)
 
+    def get_header(self, wanted: bytes) -> str:
+        """A header that few requests carry, "" without it; the others are read once, when the request comes."""
+        return next((value.decode("latin-1") for name, value in self._scope["headers"] if name == wanted), "")
+
     async def read_body(self, *, limit: int, timeout: float) -> bytes:
         """Raises ApiError 413 or 408; CancelledError when the client left meanwhile."""
         try:

@@ -43,6 +43,7 @@ class Metrics:
         self.rejected = counter("rejected", "Requests refused before the engine saw them", ("reason",))
         self.in_flight = gauge("in_flight", "Requests with the engine now")
         self.drained = gauge("drained", "1 while the traffic door is closed on purpose")
+        self.ejected = gauge("ejected", "1 while the agent keeps traffic away")
         self.keys_stale = gauge("keys_stale", "1 while the key file cannot be read")
         self._ttft = histogram("time_to_first_token_seconds", "Streams only", _TTFT)
         self._per_token = histogram("time_per_output_token_seconds", "After the first token, streams only", _PER_TOKEN)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from dsops.core.errors import DsopsError
 from dsops.node.gateway.answers import render_model, render_models
@@ -26,7 +27,11 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class TrafficApp:
-    """ASGI, without a framework: four paths need no router, and each layer costs every request."""
+    """ASGI, without a framework: four paths need no router, and each layer costs every request.
+
+    probing: the same way for the agent's own questions on the control socket: no key, also while the door is closed,
+    to the slot that the header x-dsops-slot names, and apart from clients in every count.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,9 @@ class TrafficApp:
         keyring: Keyring | None,
         metrics: Metrics,
         releases: Releases,
+        probing: bool = False,
     ) -> None:
+        self._probing = probing
         self._config = config
         self._door = door
         self._engine = engine
@@ -93,18 +100,23 @@ class TrafficApp:
 
     async def _generate(self, exchange: Exchange, parse: Callable[[dict[str, object]], Ask]) -> None:
         self._authorize(exchange)
-        if self._door.refusing:
-            self._metrics.rejected.labels("draining").inc()
-            raise retry_later(503, "this server is drained", code="draining", after=1)
         body = await exchange.read_body(limit=self._config.max_body, timeout=self._config.body_timeout)
+        if self._door.refusing and not self._probing:  # not before the body is read: closing would reset the client
+            self._refuse()
         ask = parse(parse_json(body))
         target = self._get_target(exchange)
         try:
-            await self._engine.answer(exchange, ask, target)
+            await self._engine.answer(exchange, ask, target, probing=self._probing)
         except ApiError as error:
             if error.code == "context_length_exceeded":
                 error.param = "messages" if ask.messages else "prompt"
             raise
+
+    def _refuse(self) -> NoReturn:
+        why = self._door.refusing
+        self._metrics.rejected.labels("draining" if why == "drained" else why).inc()
+        code = "draining" if why == "drained" else why
+        raise retry_later(503, f"this server is {why}", code=code, after=1)
 
     async def _list_models(self, exchange: Exchange) -> None:
         self._authorize(exchange)
@@ -131,13 +143,18 @@ class TrafficApp:
 
     def _get_target(self, exchange: Exchange) -> Target:
         try:
-            target = self._releases.get_target(exchange.lane)
+            target = self._find_asked(exchange) or self._releases.get_target(exchange.lane)
         except DsopsError as error:
             _log.warning("%s (mend: %s)", error, error.mend)
             self._metrics.rejected.labels("not_ready").inc()
             raise retry_later(503, error.what, code="not_ready", after=5) from None
         exchange.release = target.release.id
         return target
+
+    def _find_asked(self, exchange: Exchange) -> Target | None:
+        """The slot that a probe wants, whatever the lane says; raises DsopsError when it holds no release."""
+        slot = exchange.get_header(b"x-dsops-slot") if self._probing else ""
+        return Target(lane=exchange.lane, slot=slot, release=self._releases.get_release(slot)) if slot else None
 
     def _log_error(self, exchange: Exchange, error: ApiError) -> None:
         if error.status >= 500:
@@ -146,7 +163,10 @@ class TrafficApp:
     def _count(self, exchange: Exchange) -> None:
         route = exchange.path if exchange.path in self._handlers else "other"
         lane = exchange.lane if exchange.release else ""
-        self._metrics.count_request(route, exchange.status, lane=lane, release=exchange.release)
+        if self._probing:  # also of a release that has no traffic, and so no series that would be forgotten with it
+            self._metrics.count_request("probe", exchange.status)
+        else:
+            self._metrics.count_request(route, exchange.status, lane=lane, release=exchange.release)
         if self._config.access_log:
             _log.info(
                 "request %s: %s %d lane=%s release=%s",

@@ -18,6 +18,7 @@ from dsops.node.gateway.errors import ApiError, retry_later
 MODEL = "llm"
 _READY_FOR = 0.5
 _READY_TIMEOUT = 0.8
+_GLANCE = 0.2
 _MAX_MESSAGE = 64 * 1024 * 1024
 # After a restart of Triton the channel must notice within a second, not after gRPC's two minutes.
 _CHANNEL_OPTIONS = [
@@ -68,6 +69,43 @@ class Slot:
         self._readiness = Readiness(False, "unknown", "not asked yet")
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[Readiness] | None = None
+        # What the agent tells busy from stuck by: requests that wait for the engine's next word, tokens that came,
+        # and when a word came last or somebody began to wait.
+        self.waiting = 0
+        self._breaks = 0
+        self.tokens = 0
+        self._moved_at = 0.0
+
+    @property
+    def idle_seconds(self) -> float | None:
+        """Since the engine's last word while somebody waits for the next; None when nobody does."""
+        return time.monotonic() - self._moved_at if self.waiting else None
+
+    def begin_wait(self) -> None:
+        if not self.waiting:
+            self._moved_at = time.monotonic()
+        self.waiting += 1
+
+    def end_wait(self) -> None:
+        self.waiting -= 1
+
+    def count(self, message: Message) -> None:
+        self.tokens += message.new_tokens
+        self._moved_at = time.monotonic()
+
+    async def watch(self) -> None:
+        """For ever: a connection that breaks is a process that went, so what was known of it is forgotten at once."""
+        while True:
+            state = self._channel.get_state()
+            if state is grpc.ChannelConnectivity.SHUTDOWN:
+                return
+            await self._channel.wait_for_state_change(state)
+            self.forget_readiness()
+
+    def forget_readiness(self) -> None:
+        """The next who wants to know asks Triton again; an answer that is on its way counts for old."""
+        self._breaks += 1
+        self._asked_at = float("-inf")
 
     async def readiness(self) -> Readiness:
         """Whether the model is ready; asked at most every half second, by one caller for all."""
@@ -77,11 +115,20 @@ class Slot:
             self._asking = asyncio.create_task(self._ask_readiness())
         return await asyncio.shield(self._asking)
 
+    async def glance(self) -> Readiness:
+        """The same for who must not wait: the agent wants the status above all of a Triton that does not answer."""
+        try:
+            return await asyncio.wait_for(self.readiness(), timeout=_GLANCE)
+        except TimeoutError:
+            return Readiness(False, "unknown", f"Triton in slot {self.name} has not answered for {_GLANCE} s")
+
     async def _ask_readiness(self) -> Readiness:
+        breaks = self._breaks
         try:
             self._readiness = await self._ask_ready()
         finally:
-            self._asked_at, self._asking = time.monotonic(), None
+            self._asked_at = time.monotonic() if breaks == self._breaks else float("-inf")
+            self._asking = None
         return self._readiness
 
     async def _ask_ready(self) -> Readiness:
@@ -145,25 +192,35 @@ class Generation:
 
     async def first(self) -> Message:
         """Sends the request and waits for the engine's first message; raises ApiError."""
+        self._slot.begin_wait()
+        try:
+            return await self._send_first()
+        finally:
+            self._slot.end_wait()
+
+    async def _send_first(self) -> Message:
         self._stream, used = self._slot.take_stream()
         try:
             return await self._send()
         except grpc.aio.AioRpcError as error:
             if not used:
-                raise _unreachable(self._slot.name, error) from None
+                raise _unreachable(self._slot, error) from None
         # A stream of an earlier Triton process: nothing of this request was answered, so ask the new one.
         self._stream = self._slot.new_stream()
         try:
             return await self._send()
         except grpc.aio.AioRpcError as error:
-            raise _unreachable(self._slot.name, error) from None
+            raise _unreachable(self._slot, error) from None
 
     async def next(self) -> Message:
         """The next message; raises ApiError when the engine fails or goes away."""
+        self._slot.begin_wait()
         try:
             return await self._read()
         except grpc.aio.AioRpcError as error:
-            raise _unreachable(self._slot.name, error) from None
+            raise _unreachable(self._slot, error) from None
+        finally:
+            self._slot.end_wait()
 
     def abandon(self) -> None:
         """Tells the engine to stop, if it has not ended; safe to call at any time."""
@@ -182,6 +239,7 @@ class Generation:
             answer = await self._stream.read()
             if answer is grpc.aio.EOF:
                 self._open = False
+                self._slot.forget_readiness()
                 raise ApiError(503, "the engine closed the connection", code="engine_stopped")
             if answer.infer_response.id not in (self._request.id, ""):
                 continue
@@ -189,6 +247,7 @@ class Generation:
                 self.abandon()
                 raise read_error(answer.error_message)
             message = read_message(answer.infer_response)
+            self._slot.count(message)
             if message.final:
                 self._open = False
                 self._slot.give_stream(self._stream)
@@ -291,8 +350,9 @@ def read_error(text: str) -> ApiError:
     return ApiError(500, f"the engine failed: {text}", code="engine_error")
 
 
-def _unreachable(slot: str, error: Any) -> ApiError:
+def _unreachable(slot: Slot, error: Any) -> ApiError:
+    slot.forget_readiness()
     text = error.details() or error.code().name
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return retry_later(503, f"the engine in slot {slot} cannot be reached", code="not_ready", after=2)
+        return retry_later(503, f"the engine in slot {slot.name} cannot be reached", code="not_ready", after=2)
     return read_error(text)
