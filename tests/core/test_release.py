@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.release import FileSum, Limits, Reasoning, Release, parse_limits, parse_release, release_id
+from dsops.core.release import FileSum, Limits, Probe, Reasoning, Release, parse_limits, parse_release, release_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +19,13 @@ RELEASE = Release(
     reasoning=Reasoning("<think>", "</think>", opened_by_prompt=True),
     limits=Limits(context=1024, max_tokens=512, queue=128, sequences=64),
     files={"models/llm/config.pbtxt": FileSum(3, "c" * 64), "chat_template.jinja": FileSum(0, "d" * 64)},
+    prompts="prompts.json",
+    probe=Probe(load_seconds=60, answer_seconds=5, tokens=16),
     bos="<s>",
 )
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 COUNTS = st.integers(1, 1 << 40)
-LIMITS = st.builds(Limits, context=st.just(1 << 41), max_tokens=COUNTS, queue=COUNTS, sequences=COUNTS)
+LIMITS = st.builds(Limits, context=st.just(1 << 41), max_tokens=st.just(1 << 40), queue=COUNTS, sequences=COUNTS)
 RELEASES = st.builds(
     Release,
     model=WORDS,
@@ -34,6 +36,8 @@ RELEASES = st.builds(
     bos=WORDS,
     reasoning=st.none() | st.builds(Reasoning, open=WORDS, close=WORDS, opened_by_prompt=st.booleans()),
     limits=LIMITS,
+    prompts=st.just("prompts.json"),
+    probe=st.builds(Probe, load_seconds=COUNTS, answer_seconds=COUNTS, tokens=COUNTS),
     files=st.dictionaries(
         st.from_regex(r"[a-z]{1,5}\.[a-z]{1,3}", fullmatch=True),
         st.builds(FileSum, size=COUNTS, sha256=st.just("e" * 64)),
@@ -108,11 +112,17 @@ def test_what_is_no_table_is_refused(manifest: bytes) -> None:
         parse_release(manifest, where="release.json")
 
 
-@pytest.mark.parametrize("version", [0, 2, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [0, 3, True, 2.0, "2", None])
 def test_an_unknown_format_says_what_to_do(version: object) -> None:
     with pytest.raises(DsopsError, match=r"format .* is not known") as caught:
         parse_release(canonical(data_of() | {"format": version}), where="release.json")
     assert caught.value.mend == "use a newer dsops"
+
+
+def test_a_manifest_without_golden_prompts_is_to_be_built_again() -> None:
+    with pytest.raises(DsopsError, match="format 1 has no golden prompts") as caught:
+        parse_release(canonical(data_of() | {"format": 1}), where="release.json")
+    assert "release build" in caught.value.mend
 
 
 @pytest.mark.parametrize("key", sorted(data_of()))
@@ -123,7 +133,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         parse_release(canonical(data), where="release.json")
 
 
-@pytest.mark.parametrize("table", ["limits", "reasoning"])
+@pytest.mark.parametrize("table", ["limits", "reasoning", "probe"])
 def test_a_missing_or_extra_key_of_a_table_is_named(table: str) -> None:
     data = data_of()
     del data[table][next(iter(data[table]))]
@@ -155,6 +165,10 @@ def test_an_extra_key_is_named() -> None:
         ("files", {"a": {"size": 1, "sha256": "xyz"}}, "no sha256"),
         ("files", {"../a": {"size": 1, "sha256": "c" * 64}}, "must not climb out"),
         ("template", "../../etc/passwd", "must not climb out"),
+        ("prompts", "../../etc/passwd", "must not climb out"),
+        ("prompts", None, "prompts must be a text"),
+        ("probe", {"load_seconds": 0, "answer_seconds": 1, "tokens": 1}, "probe.load_seconds is 0"),
+        ("probe", {"load_seconds": 1, "answer_seconds": 1, "tokens": 513}, "probe.tokens is 513, more than"),
     ],
 )
 def test_a_wrong_value_is_named(key: str, value: object, says: str) -> None:

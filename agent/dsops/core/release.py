@@ -1,4 +1,4 @@
-"""A release: one model in one quantization with its engine, template and limits; its id is the hash of its manifest."""
+"""A release: one model in one quantization with engine, template, limits and proof; its id is its manifest's hash."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from dsops.core.errors import DsopsError
 from dsops.core.sums import check_path, make_sums
 
-FORMAT = 1
+FORMAT = 2
 AGAIN = "push the release again"
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAMES: Mapping[Any, str] = {int: "a whole number", str: "a text", bool: "true or false"}
@@ -37,6 +37,15 @@ class Reasoning:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """How long loading may take, how long a probe on an idle engine may take, how many tokens a probe asks for."""
+
+    load_seconds: int
+    answer_seconds: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class FileSum:
     """One file of a release. size in bytes, sha256 in hex."""
 
@@ -56,6 +65,9 @@ class Release:
     reasoning: Reasoning | None
     limits: Limits
     files: Mapping[str, FileSum]
+    # The file of golden prompts, see core/prompts.py.
+    prompts: str
+    probe: Probe
     # What the template gets as bos_token; empty where the engine's tokenizer adds its own.
     bos: str = ""
 
@@ -102,22 +114,32 @@ def parse_data(data: dict[str, Any]) -> Release:
     values = data | {
         "reasoning": None if reasoning is None else parse_table(Reasoning, reasoning, name="reasoning"),
         "limits": parse_limits(data.get("limits")),
+        "probe": parse_probe(data.get("probe")),
         "files": _parse_files(files),
     }
     release = parse_table(Release, {k: v for k, v in values.items() if k in data and k != "format"}, name="")
     check_path(release.template)
+    check_path(release.prompts)
+    if release.probe.tokens > release.limits.max_tokens:
+        told = f"probe.tokens is {release.probe.tokens}, more than limits.max_tokens ({release.limits.max_tokens})"
+        raise DsopsError(told)
     return release
 
 
 def parse_limits(data: object) -> Limits:
     """Limits from a table. Raises DsopsError that names the key; every limit is at least 1."""
     limits = parse_table(Limits, data, name="limits")
-    for key, value in asdict(limits).items():
-        if value < 1:
-            raise DsopsError(f"limits.{key} is {value}, and must be at least 1")
+    _check_positive(asdict(limits), name="limits")
     if limits.max_tokens > limits.context:
         raise DsopsError(f"limits.max_tokens is {limits.max_tokens}, more than limits.context ({limits.context})")
     return limits
+
+
+def parse_probe(data: object) -> Probe:
+    """A probe's bounds from a table. Raises DsopsError that names the key; each is at least 1."""
+    probe = parse_table(Probe, data, name="probe")
+    _check_positive(asdict(probe), name="probe")
+    return probe
 
 
 def parse_table(kind: type[T], data: object, *, name: str) -> T:
@@ -137,11 +159,19 @@ def parse_table(kind: type[T], data: object, *, name: str) -> T:
     return kind(**data)
 
 
+def _check_positive(values: Mapping[str, int], *, name: str) -> None:
+    for key, value in values.items():
+        if value < 1:
+            raise DsopsError(f"{name}.{key} is {value}, and must be at least 1")
+
+
 def _check_format(data: object) -> None:
     if not isinstance(data, dict):
         raise DsopsError("it is not a table")
     if "format" not in data:
         raise DsopsError("format is missing")
+    if data["format"] == 1 and type(data["format"]) is int:
+        raise DsopsError("format 1 has no golden prompts", mend="build it again: `dsops release build`")
     if data["format"] != FORMAT or type(data["format"]) is not int:
         raise DsopsError(f"format {data['format']!r} is not known", mend="use a newer dsops")
 

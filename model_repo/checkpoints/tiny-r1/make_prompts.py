@@ -1,4 +1,4 @@
-"""Writes prompts.json: sample prompts with the greedy outputs of the INT8 export, kept only when every run agrees."""
+"""Writes prompts.json, the golden prompts: questions with the INT8 export's greedy outputs, if every run agrees."""
 
 import argparse
 import json
@@ -9,11 +9,21 @@ from generator import find_answer, render_prompt
 from vocabulary import encode
 
 HERE = Path(__file__).resolve().parent
-QUESTIONS = (
-    "What is 12+30?", "1203-457=?", "What is 34*57?", "What is 1496 mod 7?", "Which is larger, 9.11 or 9.9?",
-    "Sort 45, 3, 12, 99, 7", "Sort banana, cherry, apple", "Reverse the word lollipop",
-    "How many r's are in strawberry?", "Write 13 in binary.", "What day is 3 days after Friday?", "Count from 1 to 10.",
-)  # fmt: skip
+# Each kind of problem once: three wrong ones in a row are then three independent ones.
+QUESTIONS = {
+    "sum": "What is 12+30?",
+    "difference": "1203-457=?",
+    "product": "What is 34*57?",
+    "remainder": "What is 1496 mod 7?",
+    "decimals": "Which is larger, 9.11 or 9.9?",
+    "sort-numbers": "Sort 45, 3, 12, 99, 7",
+    "sort-words": "Sort banana, cherry, apple",
+    "reverse": "Reverse the word lollipop",
+    "count-letters": "How many r's are in strawberry?",
+    "binary": "Write 13 in binary.",
+    "weekday": "What day is 3 days after Friday?",
+    "counting": "Count from 1 to 10.",
+}
 
 
 def check_stable(prompts: list[str], *, folder: Path, runs: int) -> list[str]:
@@ -36,22 +46,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "prompts.json")
     args = parser.parse_args()
-    prompts = [render_prompt(question) for question in QUESTIONS]
+    prompts = [render_prompt(question) for question in QUESTIONS.values()]
     outputs = check_stable(prompts, folder=args.folder, runs=args.runs)
     entries = [
         {
-            "question": question,
+            "id": name,
             "prompt": prompt,
-            "output": output,
-            "answer": find_answer(output),
+            "accepted": [output],
             "tokens": len(encode(output.replace("</think>", "."))) + 1,  # the mark is one token, and so is the end
         }
-        for question, prompt, output in zip(QUESTIONS, prompts, outputs, strict=True)
+        for name, prompt, output in zip(QUESTIONS, prompts, outputs, strict=True)
     ]
-    content = {"format": 1, "model": "tiny-r1", "quantization": "int8", "temperature": 0, "prompts": entries}
+    content = {"format": 1, "prompts": entries}
     args.out.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    for entry in entries:
-        print(f"{entry['question']:36} {entry['answer']}")
+    for question, output in zip(QUESTIONS.values(), outputs, strict=True):
+        print(f"{question:36} {find_answer(output)}")
 
 
 if __name__ == "__main__":

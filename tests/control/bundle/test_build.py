@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,11 +23,16 @@ engine = "e"
 weights = "weights"
 template = "t.jinja"
 eos = "x"
+prompts = "prompts.json"
 [limits]
 context = 1
 max_tokens = 1
 queue = 1
 sequences = 1
+[probe]
+load_seconds = 1
+answer_seconds = 1
+tokens = 1
 """
 
 
@@ -40,6 +46,7 @@ def plan(tmp_path: Path) -> Plan:
     root = tmp_path / "checkout"
     (root / "model/weights").mkdir(parents=True)
     (root / "model/release.toml").write_text(PROFILE)
+    (root / "model/prompts.json").write_text("{}")
     (root / "model/weights/w.safetensors").write_bytes(b"w")
     (root / ".gitignore").write_text("/model/weights/\n")
     (root / "README.md").write_text("hello\n")
@@ -117,8 +124,17 @@ def test_a_model_outside_of_the_checkout_counts(plan: Plan, tmp_path: Path) -> N
     build(plan)
     (tmp_path / "other/weights").mkdir(parents=True)
     (tmp_path / "other/release.toml").write_text(PROFILE)
+    (tmp_path / "other/prompts.json").write_text("{}")
     (tmp_path / "other/weights/w.safetensors").write_bytes(b"another model")
     assert build(replace(plan, profile=tmp_path / "other/release.toml")).made
+
+
+def test_golden_prompts_outside_of_the_checkout_count(plan: Plan, tmp_path: Path) -> None:
+    shutil.copytree(plan.profile.parent, tmp_path / "other")
+    elsewhere = replace(plan, profile=tmp_path / "other/release.toml")
+    build(elsewhere)
+    (tmp_path / "other/prompts.json").write_text("[]")
+    assert build(elsewhere).made
 
 
 def test_a_file_that_became_a_program_counts(plan: Plan) -> None:

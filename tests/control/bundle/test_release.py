@@ -9,7 +9,7 @@ import pytest
 from dsops.control.bundle.release import build_release, is_pickle, render_limits, render_settings
 from dsops.control.bundle.verify import hash_file, walk
 from dsops.core.errors import DsopsError
-from dsops.core.release import Limits, parse_release, release_id
+from dsops.core.release import Limits, Probe, parse_release, release_id
 
 ROOT = Path(__file__).parents[3]
 PROFILE = """
@@ -19,12 +19,21 @@ engine = "fake-engine"
 weights = "weights"
 template = "chat_template.jinja"
 eos = "</s>"
+prompts = "prompts.json"
 [limits]
 context = 33
 max_tokens = 22
 queue = 11
 sequences = 7
+[probe]
+load_seconds = 6
+answer_seconds = 5
+tokens = 4
 """
+PROMPTS = {
+    "format": 1,
+    "prompts": [{"id": f"p{n}", "prompt": f"{n}+1?", "accepted": [f"{n + 1}"], "tokens": 9} for n in range(3)],
+}
 CONFIG = "".join(
     f'parameters {{ key: "{key}" value: {{ string_value: "{number}" }} }}\n'
     for number, key in enumerate(("context", "max_tokens", "queue", "sequences", "other"), start=1000)
@@ -45,6 +54,7 @@ def root(tmp_path: Path) -> Path:
     (weights / "openvino_model.bin").write_bytes(b"\x80\x02" + b"\x01" * 100)
     (weights / "chat_template.jinja").write_text("{{ messages[0].content }}")
     (tmp_path / "checkpoint/release.toml").write_text(PROFILE)
+    (tmp_path / "checkpoint/prompts.json").write_text(json.dumps(PROMPTS))
     return tmp_path
 
 
@@ -72,6 +82,7 @@ def test_a_release_is_laid_out_as_triton_wants_it(root: Path) -> None:
         f"{release.id}/{name}"
         for name in (
             "chat_template.jinja",
+            "prompts.json",
             "release.json",
             "models/llm/config.pbtxt",
             "models/llm/1/model.py",
@@ -83,6 +94,8 @@ def test_a_release_is_laid_out_as_triton_wants_it(root: Path) -> None:
     manifest = (folder / "release.json").read_bytes()
     assert release_id(manifest) == release.id
     assert parse_release(manifest, where="x") == release
+    assert (folder / release.prompts).read_bytes() == (root / "checkpoint/prompts.json").read_bytes()
+    assert release.probe == Probe(load_seconds=6, answer_seconds=5, tokens=4)
 
 
 def test_the_limits_land_in_the_configuration_and_nothing_else_changes(root: Path) -> None:
@@ -110,7 +123,42 @@ def test_any_changed_input_is_another_release(root: Path) -> None:
     seen.add(build_release(profile(root), root=root, out=root / "out").id)
     edit(root / "model_repo/engines/fake-engine/llm/1/model.py", "pass", "pass  # more")
     seen.add(build_release(profile(root), root=root, out=root / "out").id)
-    assert len(seen) == 4
+    edit(root / "checkpoint/prompts.json", "2+1?", "1+2?")
+    seen.add(build_release(profile(root), root=root, out=root / "out").id)
+    assert len(seen) == 5
+
+
+def test_a_release_without_golden_prompts_is_refused(root: Path) -> None:
+    (root / "checkpoint/prompts.json").unlink()
+    error = refuse(root)
+    assert (error.what, error.where) == ("no golden prompts", str(root / "checkpoint/prompts.json"))
+    assert "prompts.json" in error.mend
+
+
+def test_too_few_golden_prompts_are_refused(root: Path) -> None:
+    few = PROMPTS | {"prompts": PROMPTS["prompts"][:2]}  # type: ignore[index]
+    (root / "checkpoint/prompts.json").write_text(json.dumps(few))
+    assert "2 are too few" in refuse(root).what
+
+
+def test_a_golden_prompt_that_the_limits_forbid_is_refused(root: Path) -> None:
+    edit(root / "checkpoint/prompts.json", '"tokens": 9', '"tokens": 23')
+    assert "prompt p0 wants 23 tokens, more than limits.max_tokens (22)" in refuse(root).what
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "sub/config.json"])
+def test_a_model_that_brings_its_own_code_is_refused(root: Path, name: str) -> None:
+    file = root / "checkpoint/weights" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"a": [{"auto_map": {"AutoModel": "modeling_own.Own"}}]}))
+    error = refuse(root)
+    assert ("auto_map" in error.what, error.where) == (True, str(file))
+    assert error.mend
+
+
+def test_a_configuration_without_code_of_its_own_is_taken(root: Path) -> None:
+    (root / "checkpoint/weights/config.json").write_text('{"model_type": "auto_map"}')
+    assert build_release(profile(root), root=root, out=root / "out").id
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt", ".pickle", ".joblib"])
@@ -181,6 +229,11 @@ def test_a_tokenizers_configuration_without_a_template_is_refused(root: Path, te
     [
         ('model = "fake"\n', "", "missing model"),
         ("[limits]", "[limit]", "missing limits"),
+        ("[probe]", "[probes]", "missing probe"),
+        ('prompts = "prompts.json"\n', "", "missing prompts"),
+        ("tokens = 4", "tokens = 0", "probe.tokens is 0"),
+        ("tokens = 4", "tokens = 23", "probe.tokens is 23, more than limits.max_tokens (22)"),
+        ("tokens = 4", "", "probe.tokens is missing"),
         ('eos = "</s>"', 'eos = "</s>"\ncolour = "red"', "unknown colour"),
         ('eos = "</s>"', "eos = 1", "eos must be a text"),
         ("queue = 11", "", "limits.queue is missing"),

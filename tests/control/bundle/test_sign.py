@@ -4,7 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dsops.control.bundle.sign import LAB_NAMESPACE, SITE_NAMESPACE, ensure_signer, sign, verify
+from dsops.control.bundle.sign import (
+    LAB_NAMESPACE,
+    RELEASE_NAMESPACES,
+    SITE_NAMESPACE,
+    ensure_signer,
+    sign,
+    verify,
+)
 from dsops.core.errors import DsopsError
 
 
@@ -16,7 +23,7 @@ def test_a_signer_is_made_once_and_its_key_is_private(tmp_path: Path) -> None:
     assert (tmp_path / "signer/allowed_signers").read_text() == allowed
     assert first.key.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "signer").stat().st_mode & 0o777 == 0o700
-    assert allowed.startswith(f'me namespaces="{SITE_NAMESPACE}" ssh-ed25519 AAAA')
+    assert allowed.startswith('me namespaces="dsops-bundle@v1,dsops-release@v1" ssh-ed25519 AAAA')
 
 
 def test_signers_that_somebody_added_stay(tmp_path: Path) -> None:
@@ -35,6 +42,28 @@ def test_a_lost_list_of_signers_is_written_again(tmp_path: Path) -> None:
     allowed.unlink()
     ensure_signer(tmp_path, name="me", namespace=SITE_NAMESPACE)
     assert allowed.read_text() == before
+
+
+@pytest.mark.parametrize("namespace", [SITE_NAMESPACE, LAB_NAMESPACE])
+def test_a_list_from_before_releases_were_signed_is_mended(tmp_path: Path, namespace: str) -> None:
+    signer = ensure_signer(tmp_path, name="me", namespace=namespace)
+    now = signer.allowed_signers.read_text()
+    theirs = "colleague ssh-ed25519 AAAAC3\n"
+    signer.allowed_signers.write_text(theirs + now.replace(f",{RELEASE_NAMESPACES[namespace]}", ""))
+    assert ensure_signer(tmp_path, name="me", namespace=namespace) == signer
+    assert signer.allowed_signers.read_text() == theirs + now
+
+
+@pytest.mark.parametrize(("mine", "other"), [(SITE_NAMESPACE, LAB_NAMESPACE), (LAB_NAMESPACE, SITE_NAMESPACE)])
+def test_one_key_signs_bundles_and_releases_each_for_its_own_side(tmp_path: Path, mine: str, other: str) -> None:
+    signer, file = ensure_signer(tmp_path / "signer", name="me", namespace=mine), tmp_path / "release.json"
+    file.write_text("{}")
+    sign(file, signer.for_releases)
+    allowed = signer.allowed_signers
+    assert verify(file, allowed_signers=allowed, namespace=RELEASE_NAMESPACES[mine]) == "me"
+    for wrong in (mine, other, RELEASE_NAMESPACES[other]):
+        with pytest.raises(DsopsError, match="may not sign for"):
+            verify(file, allowed_signers=allowed, namespace=wrong)
 
 
 def test_the_labs_key_never_becomes_a_sites_key(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import re
 import struct
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import build_tokenizer
 import pytest
 import vocabulary as v
+from dsops.core.prompts import Prompt, parse_prompts
 from generator import find_answer, render_prompt
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from make_prompts import QUESTIONS
 
 EXPORT = "openvino-int8"
 SHARED = (
@@ -151,26 +154,33 @@ def test_no_released_file_names_a_path_of_the_machine_that_made_it(folder: Path)
         assert b"/work/" not in content, path
 
 
-def read_prompts(folder: Path) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = read_json(folder / "prompts.json")["prompts"]
-    return entries
+def read_prompts(folder: Path) -> tuple[Prompt, ...]:
+    return parse_prompts((folder / "prompts.json").read_bytes(), where="prompts.json")
 
 
-def test_twelve_sample_prompts_have_accepted_answers(folder: Path) -> None:
-    entries = read_prompts(folder)
-    assert len({entry["question"] for entry in entries}) == 12
-    for entry in entries:
-        assert entry["prompt"] == render_prompt(entry["question"])
-        assert entry["answer"] == find_answer(entry["output"])
-        assert entry["tokens"] == len(v.encode(entry["output"].replace("</think>", "."))) + 1
+def test_twelve_golden_prompts_are_one_of_each_question(folder: Path) -> None:
+    prompts = read_prompts(folder)
+    assert {prompt.id: prompt.prompt for prompt in prompts} == {
+        name: render_prompt(question) for name, question in QUESTIONS.items()
+    }
+    for prompt in prompts:
+        assert [prompt.tokens] == [len(v.encode(text.replace("</think>", "."))) + 1 for text in prompt.accepted]
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"),
-    [("What is 12+30?", "42"), ("1203-457=?", "746"), ("How many r's are in strawberry?", "3")],
+    ("name", "answer"),
+    [("sum", "42"), ("difference", "746"), ("count-letters", "3"), ("decimals", "9.9"), ("weekday", "Monday")],
 )
-def test_accepted_answers_are_right(folder: Path, question: str, answer: str) -> None:
-    assert {entry["question"]: entry["answer"] for entry in read_prompts(folder)}[question] == answer
+def test_accepted_answers_are_right(folder: Path, name: str, answer: str) -> None:
+    found = next(prompt for prompt in read_prompts(folder) if prompt.id == name)
+    assert [find_answer(text) for text in found.accepted] == [answer]
+
+
+def test_a_probe_asks_for_enough_to_tell_right_from_wrong(folder: Path) -> None:
+    """The first tokens of the answers differ, so that one that says the same to everything is found out."""
+    tokens = tomllib.loads((folder / "release.toml").read_text())["probe"]["tokens"]
+    starts = [prompt.accepted[0][:tokens] for prompt in read_prompts(folder)]
+    assert len(set(starts)) == len(starts)
 
 
 def test_the_release_builder_finds_the_end_token(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dsops.control.bundle.apt_sources import read_system
 from dsops.control.bundle.checkout import copy_checkout, list_files, read_revision
 from dsops.control.bundle.debs import AptCache, ensure_apt_key, ensure_repository, read_packages
 from dsops.control.bundle.place import locked, point, settle, told_in_words, workplace
-from dsops.control.bundle.release import build_release, find_weights
+from dsops.control.bundle.release import build_release, find_prompts, find_weights
 from dsops.control.bundle.sign import Signer, sign
 from dsops.control.bundle.target import Target, get_target
 from dsops.control.bundle.triton_runtime import build_triton_runtime
@@ -84,7 +84,8 @@ def read_inputs(plan: Plan) -> str:
     digest.update(repr(read_revision(plan.root)).encode())
     files = [(name, plan.root / name) for name in list_files(plan.root)]
     # The model may lie outside of the checkout, or be too big for git.
-    model = [("release.toml", plan.profile), *walk(find_weights(plan.profile))]
+    profile = [("release.toml", plan.profile), ("prompts", find_prompts(plan.profile))]
+    model = [*profile, *walk(find_weights(plan.profile))]
     for name, file in [*files, *model]:
         digest.update(f"{name} {file.stat().st_mode & 0o100} {hash_file(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
@@ -112,7 +113,7 @@ def _find_same(plan: Plan, inputs: str) -> Built | None:
     last = find_current(plan.out)
     if last is None:
         return None
-    allowed = plan.signer.key.with_name("allowed_signers")
+    allowed = plan.signer.allowed_signers
     try:
         about = json.loads((last / "bundle.json").read_text())
         if about["inputs"] != inputs:
@@ -139,7 +140,7 @@ def build_parts(plan: Plan, work: Path, step: Step) -> str:
     step("Triton")
     build_triton_runtime(fetch_wheels(locks / "triton.lock", cache=wheels, python=python)[0], work / "triton")
     step("release")
-    release = build_release(plan.profile, root=plan.root, out=work / "releases").id
+    release = build_release(plan.profile, root=plan.root, out=work / "releases", signer=plan.signer).id
     step("checkout")
     copy_checkout(plan.root, out=work / "checkout")
     return release

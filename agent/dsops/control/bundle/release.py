@@ -11,29 +11,47 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsops.control.bundle.place import copy_file, settle, workplace
+from dsops.control.bundle.sign import Signer, sign
 from dsops.control.bundle.verify import hash_file, walk
 from dsops.core.chat import compile_template
 from dsops.core.errors import DsopsError
-from dsops.core.release import FileSum, Limits, Reasoning, Release, parse_limits, parse_table
+from dsops.core.prompts import parse_prompts
+from dsops.core.release import (
+    FileSum,
+    Limits,
+    Reasoning,
+    Release,
+    parse_limits,
+    parse_probe,
+    parse_release,
+    parse_table,
+)
 
+MANIFEST = "release.json"
 TEMPLATE = "chat_template.jinja"
+PROMPTS = "prompts.json"
 MODEL = "models/llm/1/model"
+PROFILE = "release.toml"
 EXAMPLE = "see model_repo/checkpoints/tiny-r1/release.toml"
-TEXTS = {"model", "quantization", "engine", "weights", "template", "eos"}
-OTHERS = {"limits", "reasoning", "bos", "settings"}
+TEXTS = {"model", "quantization", "engine", "weights", "template", "eos", "prompts"}
+TABLES = {"limits", "probe"}
+OTHERS = {"reasoning", "bos", "settings"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
 # How torch.save began before it wrote zip files: its magic number as a pickle.
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
 T = TypeVar("T")
 
 
-def build_release(profile: Path, *, root: Path, out: Path) -> Release:
+def build_release(profile: Path, *, root: Path, out: Path, signer: Signer | None = None) -> Release:
     """Lays the release of a profile (a release.toml beside a checkpoint) out below `out`/<id>; returns its manifest.
 
-    root: the checkout, which holds the engines. Raises DsopsError when a part is missing.
+    root: the checkout, which holds the engines. signer: whose key signs the manifest; None leaves it unsigned, for
+    tests. Raises DsopsError when a part is missing.
     """
     said = read_profile(profile)
     limits = _parse(parse_limits, said["limits"], where=profile)
+    probe = _parse(parse_probe, said["probe"], where=profile)
+    prompts = read_prompts(profile, limits=limits)
     weights = find_weights(profile)
     with workplace(out) as work:
         copy_part(find_engine(root, said["engine"]), work / "models/llm")
@@ -42,6 +60,7 @@ def build_release(profile: Path, *, root: Path, out: Path) -> Release:
         text = render_limits(config.read_text(), limits, where=str(config))
         config.write_text(text + render_settings(said.get("settings", {}), where=profile))
         (work / TEMPLATE).write_text(read_template(weights / said["template"]))
+        (work / PROMPTS).write_bytes(prompts)
         release = Release(
             model=said["model"],
             quantization=said["quantization"],
@@ -52,8 +71,13 @@ def build_release(profile: Path, *, root: Path, out: Path) -> Release:
             reasoning=_read_reasoning(said, profile),
             limits=limits,
             files={name: FileSum(file.stat().st_size, hash_file(file)) for name, file in walk(work)},
+            prompts=PROMPTS,
+            probe=probe,
         )
-        (work / "release.json").write_bytes(release.render())
+        (work / MANIFEST).write_bytes(release.render())
+        parse_release(release.render(), where=str(profile))
+        if signer:
+            sign(work / MANIFEST, signer.for_releases)
         settle(work, out / release.id)
     return release
 
@@ -88,15 +112,23 @@ def read_profile(profile: Path) -> dict[str, Any]:
         raise DsopsError(f"no release profile ({error.strerror})", where=str(profile), mend=EXAMPLE) from error
     except ValueError as error:
         raise DsopsError(f"not TOML ({error})", where=str(profile), mend=EXAMPLE) from error
-    missing, extra = (TEXTS | {"limits"}) - said.keys(), said.keys() - TEXTS - OTHERS
+    missing, extra = (TEXTS | TABLES) - said.keys(), said.keys() - TEXTS - TABLES - OTHERS
     if missing or extra:
         told = f"missing {', '.join(sorted(missing))}" if missing else f"unknown {', '.join(sorted(extra))}"
         raise DsopsError(told, where=str(profile), mend=EXAMPLE)
-    for key in sorted(said.keys() - {"limits", "reasoning", "settings"}):
+    for key in sorted(said.keys() - TABLES - {"reasoning", "settings"}):
         if not isinstance(said[key], str):
             raise DsopsError(f"{key} must be a text", where=str(profile), mend=EXAMPLE)
     _check_name(said["engine"], key="engine", where=profile)
     return said
+
+
+def find_profile(path: Path) -> Path:
+    """The release.toml itself, or the one in a model's folder. Raises DsopsError when there is none."""
+    profile = path / PROFILE if path.is_dir() else path
+    if not profile.is_file():
+        raise DsopsError("no release profile", where=str(profile), mend=EXAMPLE)
+    return profile
 
 
 def find_weights(profile: Path) -> Path:
@@ -105,6 +137,26 @@ def find_weights(profile: Path) -> Path:
     if not folder.is_dir():
         raise DsopsError("no such folder of weights", where=str(folder), mend=f"mend `weights` in {profile}")
     return folder
+
+
+def find_prompts(profile: Path) -> Path:
+    """The file of a profile's golden prompts, beside it. Raises DsopsError when it is not there."""
+    file = profile.parent / str(read_profile(profile)["prompts"])
+    if not file.is_file():
+        mend = "a release proves itself by prompts with known answers: see model_repo/checkpoints/tiny-r1/prompts.json"
+        raise DsopsError("no golden prompts", where=str(file), mend=mend)
+    return file
+
+
+def read_prompts(profile: Path, *, limits: Limits) -> bytes:
+    """The golden prompts as they go into the release. Raises DsopsError when one asks for more than the limits."""
+    file = find_prompts(profile)
+    content = file.read_bytes()
+    for prompt in parse_prompts(content, where=str(file)):
+        if prompt.tokens > limits.max_tokens:
+            told = f"prompt {prompt.id} wants {prompt.tokens} tokens, more than limits.max_tokens ({limits.max_tokens})"
+            raise DsopsError(told, where=str(file), mend="choose a question with a shorter answer")
+    return content
 
 
 def find_engine(root: Path, name: str) -> Path:
@@ -144,6 +196,9 @@ def copy_part(source: Path, out: Path) -> None:
         if is_pickle(file):
             mend = "convert them to safetensors"
             raise DsopsError("pickle weights can run code and are refused", where=str(file), mend=mend)
+        if file.name.endswith("config.json") and _names_code(file):
+            mend = "use a model whose architecture the engine knows, and take `auto_map` out"
+            raise DsopsError("auto_map asks for a model's own code, which is refused", where=str(file), mend=mend)
         copy_file(file, out / name)
 
 
@@ -162,6 +217,20 @@ def is_pickle(file: Path) -> bool:
         last = stream.read(1)
     begins = head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}
     return head == LEGACY or head.startswith(b"PK\x03\x04") or (begins and last == b".")
+
+
+def _names_code(file: Path) -> bool:
+    """Whether a configuration tells transformers to run Python that came with the model (trust_remote_code)."""
+    try:
+        return _has_key(json.loads(file.read_bytes()), "auto_map")
+    except (ValueError, RecursionError):
+        return False
+
+
+def _has_key(data: object, key: str) -> bool:
+    if isinstance(data, dict):
+        return key in data or any(_has_key(value, key) for value in data.values())
+    return isinstance(data, list) and any(_has_key(value, key) for value in data)
 
 
 def _find_template(file: Path) -> str:

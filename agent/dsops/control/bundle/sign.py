@@ -1,6 +1,7 @@
 """Signs and verifies with `ssh-keygen -Y`: present wherever OpenSSH is, so that a site can check without our code."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsops.control.run import ExitError, run
@@ -9,6 +10,8 @@ from dsops.core.errors import DsopsError
 # The lab's key is good for the lab only: a site's allowed_signers never lists this namespace.
 LAB_NAMESPACE = "dsops-bundle-lab@v1"
 SITE_NAMESPACE = "dsops-bundle@v1"
+# What the key of a bundle's namespace signs releases for: they also travel without a bundle.
+RELEASE_NAMESPACES = {LAB_NAMESPACE: "dsops-release-lab@v1", SITE_NAMESPACE: "dsops-release@v1"}
 
 
 @dataclass(frozen=True)
@@ -19,21 +22,46 @@ class Signer:
     name: str
     namespace: str
 
+    @property
+    def for_releases(self) -> "Signer":
+        """The same key, as it signs releases."""
+        return replace(self, namespace=RELEASE_NAMESPACES[self.namespace])
+
+    @property
+    def allowed_signers(self) -> Path:
+        """The list beside the key that names it."""
+        return self.key.with_name("allowed_signers")
+
 
 def ensure_signer(folder: Path, *, name: str, namespace: str) -> Signer:
-    """Makes an ed25519 key and its allowed_signers file in `folder` unless they are there; other lines stay."""
-    key, allowed = folder / "bundle_ed25519", folder / "allowed_signers"
-    ensure_key_pair(key, comment=name)
-    public = key.with_suffix(".pub").read_text().split()
-    line = f'{name} namespaces="{namespace}" {public[0]} {public[1]}'
+    """Makes an ed25519 key and its allowed_signers file in `folder` unless they are there; other lines stay.
+
+    namespace: the bundle's. The key also signs releases; a list from before releases were signed is mended.
+    """
+    signer = Signer(key=folder / "bundle_ed25519", name=name, namespace=namespace)
+    ensure_key_pair(signer.key, comment=name)
+    public = signer.key.with_suffix(".pub").read_text().split()
+    allowed = signer.allowed_signers
     held = allowed.read_text().splitlines() if allowed.exists() else []
-    ours = [other for other in held if public[1] in other]
-    if ours and not any(f'"{namespace}"' in other for other in ours):
+    ours = [line for line in held if public[1] in line]
+    if ours and not any(namespace in _read_namespaces(line) for line in ours):
         mend = "give another folder as --signer: one key signs for one purpose"
         raise DsopsError(f"this key is not for {namespace}", where=str(allowed), mend=mend)
-    if not ours:
-        allowed.write_text("\n".join([*held, line]) + "\n")
-    return Signer(key=key, name=name, namespace=namespace)
+    both = f'namespaces="{namespace},{RELEASE_NAMESPACES[namespace]}"'
+    lines = [line.replace(f'namespaces="{namespace}"', both) if line in ours else line for line in held]
+    lines += [] if ours else [f"{name} {both} {public[0]} {public[1]}"]
+    if lines != held:
+        allowed.write_text("\n".join(lines) + "\n")
+    return signer
+
+
+def get_signer(folder: Path, *, namespace: str) -> Signer:
+    """The signer of a folder. Raises DsopsError when there is no key: one that nobody knows would prove nothing."""
+    signer = Signer(folder / "bundle_ed25519", folder.name, namespace)
+    if not signer.key.is_file():
+        mend = "give the folder of the key that signs your bundles as --signer"
+        raise DsopsError("there is no signing key", where=str(signer.key), mend=mend)
+    return signer
 
 
 def ensure_key_pair(key: Path, *, comment: str) -> None:
@@ -72,9 +100,15 @@ def verify(path: Path, *, allowed_signers: Path, namespace: str) -> str:
     try:
         run([*words, "-I", name, "-n", namespace], input=path.read_bytes())
     except ExitError as error:
-        what = f"the signature does not fit the sums, or its signer may not sign for {namespace}"
+        what = f"the signature does not fit, or its signer may not sign for {namespace}"
         raise DsopsError(what, where=str(signature), mend=mend) from error
     return name
+
+
+def _read_namespaces(line: str) -> list[str]:
+    """The namespaces that a line of allowed_signers lists. Source: ssh-keygen(1), ALLOWED SIGNERS."""
+    found = re.search(r'namespaces="([^"]*)"', line)
+    return found[1].split(",") if found else []
 
 
 def _find_signer(signature: Path, allowed_signers: Path) -> str:
