@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Agent:
-    """The read-only view of a server."""
+    """The watch over a server."""
 
     dsops_agent_port: int = 9410
     # How many GPUs this server must have; -1: whatever is found.
     agent_gpus: int = -1
+    # How often the active release is asked a golden prompt, in seconds; three strikes take at most about three times.
+    agent_probe_seconds: float = 15.0
+    # So long after its own start the agent takes traffic away, but restarts and rolls back nothing.
+    agent_hold_seconds: float = 120.0

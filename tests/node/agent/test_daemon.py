@@ -17,15 +17,18 @@ from dsops.core.errors import DsopsError
 from dsops.core.status import Condition, NodeStatus, Phase
 from dsops.node.agent.app import build_app
 from dsops.node.agent.config import AgentConfig, GpuConfig, get_config
-from dsops.node.agent.loop import Clock, Loop
+from dsops.node.agent.loop import Loop
 from dsops.node.agent.serve import bind, notify
 from dsops.node.run import Done
 from dsops.node.sources.gpu_child import GpuChild
 from dsops.node.sources.gpus import Sweep
+from dsops.node.sources.probe import GENERATE
 from dsops.node.sources.slots import Ports
 from starlette.testclient import TestClient
 
+from tests.node.agent.releases import ALWAYS, make_release
 from tests.node.sources.server import Canned, serve
+from tests.node.sources.talker import event
 
 ONE_GPU = """
 import sys
@@ -45,7 +48,7 @@ def make_loop(tmp_path: Path, port: int, **changes: Any) -> Loop:
     for folder in ("slots", "lanes"):
         (tmp_path / folder).mkdir(exist_ok=True)
     if not (tmp_path / "slots/a").is_symlink():
-        (tmp_path / "slots/a").symlink_to("../releases/r1")
+        (tmp_path / "slots/a").symlink_to(f"../releases/{make_release(tmp_path)}")
         (tmp_path / "lanes/l50").symlink_to("../slots/a")
     config = AgentConfig(
         "gpu1",
@@ -61,7 +64,9 @@ def make_loop(tmp_path: Path, port: int, **changes: Any) -> Loop:
 
 def triton(**changes: tuple[int, bytes]) -> Canned:
     page = (200, b"dsops_engine_generated_tokens_total 5\n")
-    return Canned({"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), "/metrics": page, **changes})
+    said = event(text_output=ALWAYS, finish_reason="stop", num_output_tokens=1)
+    ok = {"/v2/health/live": (200, b""), "/v2/health/ready": (200, b""), GENERATE: (200, said)}
+    return Canned({**ok, "/metrics": page, **changes})
 
 
 def test_a_tick_reads_judges_and_shows(tmp_path: Path) -> None:
@@ -71,12 +76,13 @@ def test_a_tick_reads_judges_and_shows(tmp_path: Path) -> None:
         assert client.get("/v1/status").status_code == 503
         asyncio.run(tick_and_sweep(loop, sweeps=1))
         status = NodeStatus.from_json(client.get("/v1/status").content, where="x")
-        assert (status.release, status.phase, status.condition) == ("r1", Phase.SERVING, Condition.OK)
+        release = make_release(tmp_path)
+        assert (status.release, status.phase, status.condition) == (release, Phase.SERVING, Condition.OK)
         assert status.gpus[0].temperature_c == 40
         page = client.get("/metrics").text
         assert 'dsops_gpu_temperature_celsius{gpu="0",name="H100",uuid="GPU-0"} 40.0' in page
         assert 'dsops_node_condition{condition="ok"} 1.0' in page
-        assert 'dsops_slot_phase{phase="serving",release="r1",slot="a"} 1.0' in page
+        assert f'dsops_slot_phase{{phase="serving",release="{release}",slot="a"}} 1.0' in page
         assert client.get("/metrics/slots/a").text.startswith("dsops_engine_generated_tokens_total 5")
 
 
@@ -151,11 +157,11 @@ def test_a_tick_that_raises_makes_the_node_blind_and_does_not_feed_the_watchdog(
     fed: list[int] = []
     broken = [False]
 
-    def wall() -> float:
+    def show_or_break(argv: Sequence[str]) -> Done:
         if broken[0]:
             broken[0] = False
             raise RuntimeError("a bug")
-        return 5.0
+        return show(argv)
 
     async def watch(loop: Loop) -> None:
         await loop.tick()
@@ -169,7 +175,7 @@ def test_a_tick_that_raises_makes_the_node_blind_and_does_not_feed_the_watchdog(
         task.cancel()
 
     with serve(triton()) as canned:
-        loop = make_loop(tmp_path, canned.port, clock=Clock(wall=wall))
+        loop = make_loop(tmp_path, canned.port, run=show_or_break)
         asyncio.run(asyncio.wait_for(watch(loop), 5))
     assert loop.status is not None
     assert loop.status.condition is Condition.OK

@@ -4,15 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dsops.core.status import Condition, NodeStatus, Phase, ReleaseState
+from dsops.core.blame import Ruling
+from dsops.core.looks import Code, Look, Witness
+from dsops.core.node import Active, Bad, NodeState, Stage
+from dsops.core.status import Blame, Condition, NodeStatus, Phase, ReleaseState, Verdict
+from dsops.core.verdict import Strikes
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig
 from dsops.node.agent.judge import judge
 from dsops.node.agent.rates import Rates
 from dsops.node.agent.snapshot import Snapshot
+from dsops.node.agent.view import View, find_findings
 from dsops.node.sources.gpus import Reading, Sweep
 from dsops.node.sources.host import Host
 from dsops.node.sources.http import Answer, Failure
 from dsops.node.sources.slots import Ports, SlotAnswers
+from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit
 
 REFUSED = Answer(0, failure=Failure.REFUSED, reason="connection refused")
@@ -91,6 +97,10 @@ def test_a_serving_node_is_ok() -> None:
         ({"gpus": Reading(Sweep.HUNG, reason="hung")}, Phase.SERVING, Condition.BLIND, "gpu.hung"),
         ({"gpus": Reading(Sweep.DEAD, reason="dead")}, Phase.SERVING, Condition.BLIND, "gpu.dead"),
         (slot_a("unknown", Answer(200)), Phase.SERVING, Condition.BLIND, "systemd.blind"),
+        ({"free_bytes": 1000}, Phase.SERVING, Condition.DEGRADED, "disk.full"),
+        ({"disk_reason": "the disk did not answer in 1 s"}, Phase.SERVING, Condition.BLIND, "disk.silent"),
+        ({"store": StoreReading(None, reason="not JSON")}, Phase.SERVING, Condition.BLIND, "store.unreadable"),
+        ({"golden_reason": "format 1"}, Phase.SERVING, Condition.BLIND, "probe.blind"),
     ],
 )
 def test_each_trouble_has_its_words(
@@ -162,3 +172,68 @@ def test_speed_is_the_engines_own_count_and_the_gateways_where_there_is_none() -
     later, rates = tick(60.0, 40, rates)
     assert later.tokens_per_second == 7.0
     assert len(rates.samples) == 1
+
+
+def look(code: Code, at: float = 1.0) -> Look:
+    return Look(at, Witness.SLOT, Verdict.BAD, code, f"it is {code}", f"p{at}")
+
+
+@pytest.mark.parametrize(
+    ("codes", "condition"),
+    [
+        ((Code.WRONG, Code.REFUSED), Condition.WRONG),
+        ((Code.HUNG, Code.TIMEOUT_STALLED), Condition.HUNG),
+        ((Code.REFUSED,), Condition.FAILED),
+        ((Code.HUNG, Code.CRASHED), Condition.FAILED),
+        ((Code.GATEWAY_FAILED,), Condition.FAILED),
+    ],
+)
+def test_a_verdict_is_a_finding_with_its_condition_and_blame(codes: tuple[Code, ...], condition: Condition) -> None:
+    strikes = Strikes(bad=tuple(look(code, float(n)) for n, code in enumerate(codes)))
+    (finding,) = find_findings(
+        node="gpu1",
+        slot="a",
+        strikes=strikes,
+        verdict=Verdict.BAD,
+        ruling=Ruling(Blame.RELEASE, "x"),
+        ejected=None,
+        halted="",
+        next_step="r1 takes over",
+    )
+    assert (finding.condition, finding.blame, finding.code) == (condition, Blame.RELEASE, f"release.{condition}")
+    assert finding.reason.endswith("next: r1 takes over")
+    assert finding.mend == "`dsops why gpu1`"
+
+
+def test_one_strike_is_no_verdict_and_an_ejection_says_why() -> None:
+    def see_view(strikes: Strikes, ejected: str | None) -> list[tuple[str, Condition]]:
+        words: dict[str, Any] = {"node": "gpu1", "slot": "a", "verdict": Verdict.UNKNOWN, "ruling": None}
+        found = find_findings(strikes=strikes, ejected=ejected, halted="", **words)
+        return [(finding.code, finding.condition) for finding in found]
+
+    assert see_view(Strikes(), None) == []
+    assert see_view(Strikes(bad=(look(Code.WRONG),)), None) == [("slot.suspect", Condition.DEGRADED)]
+    assert see_view(Strikes(), "it hangs") == [("slot.ejected", Condition.DEGRADED)]
+    assert see_view(Strikes(bad=(look(Code.HUNG),)), "it hangs") == [("slot.ejected", Condition.HUNG)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "state"),
+    [
+        (Stage.BAKING, ReleaseState.BAKING),
+        (Stage.BAKED, ReleaseState.ACTIVE),
+        (Stage.KNOWN_GOOD, ReleaseState.KNOWN_GOOD),
+    ],
+)
+def test_where_the_release_stands_is_the_stores_word(stage: Stage, state: ReleaseState) -> None:
+    store = StoreReading(NodeState(active=Active("r1", "a", 900.0, stage), bad=(Bad("r9", "wrong", 1.0),)), 5)
+    status = judge(GPU, serving(store=store), Rates(), None, View(baking_until=2700.0))[0]
+    assert status.release_state is state
+    assert status.baking_until == (2700.0 if stage is Stage.BAKING else None)
+    assert [mark.release for mark in status.bad] == ["r9"]
+
+
+def test_an_active_release_that_is_marked_bad_says_why() -> None:
+    store = StoreReading(NodeState(active=Active("r1", "a", 900.0, Stage.BAKED), bad=(Bad("r1", "wrong", 1.0),)), 5)
+    status = see(GPU, serving(store=store))
+    assert (status.release_state, status.release_reason) == (ReleaseState.BAD, "wrong")

@@ -1,10 +1,14 @@
 """What the gateway says on its control socket."""
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
-from dsops.node.sources.gateway import judge_gateway
+from dsops.node.sources.gateway import Ejected, SlotTraffic, admit, eject, judge_gateway, read_gateway
 from dsops.node.sources.http import Answer, Failure
+
+from tests.node.agent.fake_node import run_node
 
 
 def say(**data: object) -> Answer:
@@ -38,3 +42,24 @@ def test_a_silent_or_strange_gateway_is_said(answer: Answer, said: str) -> None:
 def test_numbers_of_another_kind_are_unknown() -> None:
     seen = judge_gateway(say(in_flight="many", tokens_per_second=True, p99_seconds=None))
     assert (seen.in_flight, seen.tokens_per_second, seen.p99_seconds) == (None, None, None)
+
+
+def test_an_ejected_gateway_tells_why_who_and_how_its_slots_do() -> None:
+    slots = {"a": {"in_flight": 4, "tokens": 12, "idle_seconds": 0.5, "phase": "serving"}, "b": "?"}
+    seen = judge_gateway(say(ejected={"reason": "it hangs", "who": "dsops-agent", "since": 1.0}, slots=slots))
+    assert seen.ejected == Ejected("it hangs", "dsops-agent")
+    assert seen.find_slot("a") == SlotTraffic(4, 12.0, 0.5)
+    assert seen.find_slot("b") == seen.find_slot("c") == SlotTraffic()
+
+
+def test_the_gateway_is_told_over_its_socket(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with run_node(tmp_path) as node:
+            assert node.socket
+            assert (await eject(node.socket, reason="it hangs", who="dsops-agent", timeout=1)).is_ok
+            assert node.ejected == {"reason": "it hangs", "who": "dsops-agent"}
+            assert judge_gateway(await read_gateway(node.socket, timeout=1)).ejected is not None
+            assert (await admit(node.socket, who="dsops-agent", timeout=1)).is_ok
+            assert node.ejected is None
+
+    asyncio.run(story())

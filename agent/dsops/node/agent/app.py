@@ -1,7 +1,10 @@
-"""The agent's read-only HTTP: the status, its metrics, and the slots' own metrics from loopback."""
+"""The agent's read-only HTTP: status, story and history, its metrics, and the slots' own metrics from loopback."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -11,12 +14,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsops.core.status import suggest
+from dsops.core.decode import suggest
 from dsops.node.agent.loop import Loop
-from dsops.node.agent.metrics import render_families
+from dsops.node.agent.metrics import Acts, render_acts, render_families
 from dsops.node.sources.http import Target, get
 
 RELAY_SECONDS = 2.0
+HISTORY_SECONDS = 3.0
+USUAL = 50
+MOST = 10_000
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -25,7 +31,47 @@ class _Families(Collector):
         self._loop = loop
 
     def collect(self) -> Iterable[Metric]:
-        return render_families(self._loop.status, self._loop.gpus.sweep) if self._loop.status else ()
+        status = self._loop.status
+        if status is None:
+            return
+        yield from render_families(status, self._loop.gpus.sweep)
+        if self._loop.watch:
+            yield from render_acts(status, find_acts(self._loop))
+
+
+def find_acts(loop: Loop) -> Acts:
+    """What there is to count."""
+    watch = loop.watch
+    if watch is None:
+        return Acts()
+    return Acts(
+        probes=watch.counters.probes,
+        rollbacks=loop.rollbacks,
+        restarts=watch.counters.restarts,
+        last_rollback_at=loop.last_rollback,
+        peers_failing=sum(peer.fails for peer in watch.peers),
+        blame=watch.ruling.blame if watch.ruling else None,
+        history_trouble=bool(loop.history.trouble),
+    )
+
+
+T = TypeVar("T")
+
+
+async def ask_history(call: Callable[[], T]) -> T | None:
+    """What the database says; None when its disk does not answer."""
+    try:
+        async with asyncio.timeout(HISTORY_SECONDS):
+            return await asyncio.to_thread(call)
+    except TimeoutError:
+        return None
+
+
+def parse_limit(text: str | None) -> int | None:
+    """A whole number from 1 to what is kept; None when it is none."""
+    if text is None:
+        return USUAL
+    return int(text) if text.isdecimal() and 1 <= int(text) <= MOST else None
 
 
 def build_app(loop: Loop) -> Starlette:
@@ -54,9 +100,28 @@ def build_app(loop: Loop) -> Starlette:
             return JSONResponse({"reason": f"slot {name}: {answer.says}"}, status_code=502)
         return Response(answer.body, media_type=TEXT)
 
+    async def why(_: Request) -> Response:
+        stories = await ask_history(lambda: loop.history.find_stories(1))
+        if stories is None:
+            return JSONResponse({"reason": "the history's disk does not answer"}, status_code=503)
+        if not stories:
+            return JSONResponse({"reason": "nothing has happened here that called for a decision"}, status_code=404)
+        return JSONResponse(stories[0])
+
+    async def history(request: Request) -> Response:
+        limit = parse_limit(request.query_params.get("limit"))
+        if limit is None:
+            return JSONResponse({"reason": f"limit should be a number from 1 to {MOST}"}, status_code=400)
+        entries = await ask_history(lambda: loop.history.find_entries(limit))
+        if entries is None:
+            return JSONResponse({"reason": "the history's disk does not answer"}, status_code=503)
+        return JSONResponse({"entries": [asdict(entry) for entry in entries], "trouble": loop.history.trouble})
+
     return Starlette(
         routes=[
             Route("/v1/status", status),
+            Route("/v1/why", why),
+            Route("/v1/history", history),
             Route("/metrics", metrics),
             Route("/metrics/slots/{slot}", slot_metrics),
         ]

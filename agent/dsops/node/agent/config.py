@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
+from dsops.node.agent.rounds import Pace
 from dsops.node.sources.config import parse_listen, read_config
+from dsops.node.sources.peers import PeerAddress
 from dsops.node.sources.slots import Ports
 
 
@@ -25,8 +27,24 @@ class GpuConfig:
 
 
 @dataclass(frozen=True)
+class ProbeConfig:
+    """How often the active slot is asked a golden prompt, and how often once something was BAD."""
+
+    every_seconds: float = 15.0
+    retry_seconds: float = 2.5
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(every=self.every_seconds, retry=min(self.retry_seconds, self.every_seconds))
+
+
+@dataclass(frozen=True)
 class AgentConfig:
-    """What one agent watches. units = systemd units that must run, beside those of the slots."""
+    """What one agent watches. units = systemd units that must run, beside those of the slots.
+
+    hold_seconds: so long after its start the agent acts on nothing but traffic. history "": none is kept. peers: the
+    other nodes of the pool.
+    """
 
     node: str
     role: str
@@ -36,10 +54,16 @@ class AgentConfig:
     lane: str = "l50"
     tick_seconds: float = 1.0
     answer_seconds: float = 0.8
+    hold_seconds: float = 120.0
+    helper: str = "/run/dsops-helper.sock"
+    history: str = ""
+    store: str = "/etc/dsops/store.toml"
     units: tuple[str, ...] = ()
     slots: tuple[Ports, ...] = ()
     gateway: GatewayConfig | None = None
     gpus: GpuConfig = field(default_factory=GpuConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    peers: tuple[PeerAddress, ...] = ()
 
 
 def get_config(path: Path) -> AgentConfig:
@@ -47,8 +71,12 @@ def get_config(path: Path) -> AgentConfig:
     config = read_config(path, AgentConfig)
     where = str(path)
     parse_listen(config.listen, where=f"{where}: listen")
+    for peer in config.peers:
+        parse_listen(peer.address, where=f"{where}: peers: {peer.name}")
     for key, seconds in (
         ("tick_seconds", config.tick_seconds),
+        ("probe: every_seconds", config.probe.every_seconds),
+        ("probe: retry_seconds", config.probe.retry_seconds),
         ("answer_seconds", config.answer_seconds),
         ("gpus: every_seconds", config.gpus.every_seconds),
         ("gpus: deadline_seconds", config.gpus.deadline_seconds),

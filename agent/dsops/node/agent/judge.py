@@ -17,22 +17,30 @@ from dsops.core.status import (
 from dsops.node.agent.config import AgentConfig
 from dsops.node.agent.rates import Rates
 from dsops.node.agent.snapshot import Snapshot
+from dsops.node.agent.view import NOTHING, View, add_store, judge_release
 from dsops.node.sources.gateway import GatewayStatus, judge_gateway
 from dsops.node.sources.gpus import judge_gpus
 from dsops.node.sources.slots import judge_slot
 from dsops.node.sources.units import Unit
 
+FULL_BYTES = 4 << 20
 
-def judge(config: AgentConfig, snapshot: Snapshot, rates: Rates, before: NodeStatus | None) -> tuple[NodeStatus, Rates]:
-    """The status to show, and the window of counters for the next tick."""
+
+def judge(
+    config: AgentConfig, snapshot: Snapshot, rates: Rates, before: NodeStatus | None, view: View = NOTHING
+) -> tuple[NodeStatus, Rates]:
+    """The status to show, and the window of counters for the next tick. view: what the watch makes of it all."""
     slots = judge_slots(config, snapshot)
     rates = rates.add(snapshot.ticks, slots)
     gateway = judge_gateway(snapshot.gateway) if snapshot.gateway else GatewayStatus()
-    findings = find_all(config, snapshot, slots, gateway)
+    findings = (*find_all(config, snapshot, slots, gateway), *view.findings)
     condition, reason = worst(findings)
     phase, phase_reason = judge_node_phase(config, snapshot, slots)
     release = snapshot.slot_releases.get(snapshot.stable_slot, "")
-    state, state_reason = judge_release(config, release)
+    if config.slots:
+        state, state_reason = judge_release(snapshot.store, release, at=snapshot.at)
+    else:
+        state, state_reason = ReleaseState.NONE, f"a server of role {config.role} holds no release"
     status = NodeStatus(
         node=config.node,
         role=config.role,
@@ -56,8 +64,14 @@ def judge(config: AgentConfig, snapshot: Snapshot, rates: Rates, before: NodeSta
         boot_id=snapshot.host.boot_id,
         uptime_seconds=snapshot.host.uptime_seconds,
         findings=findings,
+        slot=snapshot.stable_slot,
+        ejected=gateway.ejected.reason if gateway.ejected else None,
+        verdict=view.verdict,
+        strikes=view.strikes,
+        failing_since=view.failing_since,
+        proof=view.proof,
     )
-    return keep_since(status, before), rates
+    return keep_since(add_store(status, snapshot.store, view), before), rates
 
 
 def find_speed(rates: Rates, gateway: GatewayStatus) -> float | None:
@@ -74,7 +88,7 @@ def keep_since(status: NodeStatus, before: NodeStatus | None) -> NodeStatus:
 
 
 def _words(s: NodeStatus) -> tuple[str, ...]:
-    return (s.release, s.release_state, s.phase, s.condition)
+    return (s.release, s.release_state, s.phase, s.condition, s.ejected or "")
 
 
 def judge_slots(config: AgentConfig, snapshot: Snapshot) -> tuple[Slot, ...]:
@@ -88,14 +102,6 @@ def judge_slots(config: AgentConfig, snapshot: Snapshot) -> tuple[Slot, ...]:
         )
         for ports in config.slots
     )
-
-
-def judge_release(config: AgentConfig, release: str) -> tuple[ReleaseState, str]:
-    """Until the store keeps its journal, active is all that a link can tell."""
-    if release:
-        return ReleaseState.ACTIVE, ""
-    reason = "no release is active" if config.slots else f"a server of role {config.role} holds no release"
-    return ReleaseState.NONE, reason
 
 
 def judge_node_phase(config: AgentConfig, snapshot: Snapshot, slots: tuple[Slot, ...]) -> tuple[Phase, str]:
@@ -129,6 +135,7 @@ def find_all(
         *check_units(config, snapshot),
         *check_slots(config, snapshot, slots),
         *check_gateway(config, gateway),
+        *(check_store(config, snapshot) if config.slots else ()),
     )
 
 
@@ -200,6 +207,25 @@ def check_gateway(config: AgentConfig, gateway: GatewayStatus) -> tuple[Finding,
         said, mend = f"drained: {gateway.drained}", f"`dsops undrain {config.node}`"
         return (_finding("gateway", "node.drained", Verdict.OK, Condition.MAINTENANCE, said, mend, Blame.ENVIRONMENT),)
     return ()
+
+
+def check_store(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
+    """The disk is full or silent, the journal or the golden prompts cannot be read."""
+    found, blind = [], Condition.BLIND
+    free = snapshot.free_bytes
+    if snapshot.disk_reason:
+        mend = "look at the disk: `dmesg`"
+        found.append(_finding("disk", "disk.silent", Verdict.UNKNOWN, blind, snapshot.disk_reason, mend, Blame.STORAGE))
+    elif free is not None and free < FULL_BYTES:
+        said, mend = f"{config.state} is full", "`dsops node release list`, then `dsops node release remove ID`"
+        found.append(_finding("disk", "disk.full", Verdict.BAD, Condition.DEGRADED, said, mend, Blame.STORAGE))
+    if snapshot.store.reason:
+        said, mend = snapshot.store.reason, "`dsops deploy`; `dsops node logs dsops-helper`"
+        found.append(_finding("store", "store.unreadable", Verdict.UNKNOWN, blind, said, mend, Blame.DSOPS))
+    if snapshot.golden_reason:
+        said, mend = snapshot.golden_reason, "`dsops release build`, push and activate it"
+        found.append(_finding("probe", "probe.blind", Verdict.UNKNOWN, blind, said, mend, Blame.DSOPS))
+    return tuple(found)
 
 
 def _finding(

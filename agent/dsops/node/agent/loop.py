@@ -1,27 +1,42 @@
-"""The agent's loop: read, judge, publish, once a tick; the GPUs on their own, slower beat."""
+"""The agent's loop: read, judge, publish, once a tick; the GPUs on a slower beat; deaths and answers at once."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from dsops.core.status import Blame, Condition, Finding, NodeStatus, Verdict, worst
+from dsops.core.decode import decode
+from dsops.core.errors import DsopsError
+from dsops.core.node import Policy
+from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
+from dsops.node.agent.actor import Actor, Ask, Tools
 from dsops.node.agent.config import AgentConfig
+from dsops.node.agent.events import WHO, Died, Event, Now, Ticked
+from dsops.node.agent.history import Entry, History
+from dsops.node.agent.incident import Incident
 from dsops.node.agent.judge import judge, keep_since
 from dsops.node.agent.rates import Rates
-from dsops.node.agent.snapshot import Snapshot
-from dsops.node.run import Run, run
-from dsops.node.sources.gateway import read_gateway
+from dsops.node.agent.snapshot import Snapshot, find_seen
+from dsops.node.agent.view import NOTHING, View, find_findings
+from dsops.node.agent.watch import Restarts, Settings, Watch
+from dsops.node.run import Done, Run, run
+from dsops.node.sources.files import Files, FilesReader
+from dsops.node.sources.gateway import judge_gateway, read_gateway
 from dsops.node.sources.gpu_child import GpuChild
 from dsops.node.sources.gpus import Reading, Sweep
-from dsops.node.sources.host import read_host
 from dsops.node.sources.http import Answer
-from dsops.node.sources.slots import SlotAnswers, read_lane_slot, read_slot, read_slot_release
+from dsops.node.sources.patience import Patient
+from dsops.node.sources.processes import Processes
+from dsops.node.sources.slots import SlotAnswers, read_slot
+from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit, read_units
 
 log = logging.getLogger("dsops.agent")
+UNITS_SECONDS = 3.0
+FILES_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,26 +46,72 @@ class Clock:
     wall: Callable[[], float] = time.time
     ticks: Callable[[], float] = time.monotonic
 
+    @property
+    def now(self) -> Now:
+        return Now(self.ticks(), self.wall())
+
+
+def run_soon(argv: Sequence[str]) -> Done:
+    """A program that is done before the next ticks want to know."""
+    return run(argv, timeout=UNITS_SECONDS)
+
+
+async def refuse(verb: str, **_: object) -> dict[str, object]:
+    """Stands in for the helper where there is none."""
+    raise DsopsError(f"this server has no helper to ask for {verb}")
+
 
 class Loop:
     """Holds the last status. Whoever serves it reads `status`, never a source."""
 
     def __init__(
-        self, config: AgentConfig, *, run: Run = run, gpus: GpuChild | None = None, clock: Clock | None = None
+        self,
+        config: AgentConfig,
+        *,
+        run: Run = run_soon,
+        gpus: GpuChild | None = None,
+        clock: Clock | None = None,
+        policy: Policy | None = None,
+        ask_helper: Ask = refuse,
+        history: History | None = None,
     ) -> None:
         self.config = config
         self.status: NodeStatus | None = None
         self.gpus = first_reading(config.gpus.expected)
+        self.history = history or History(None)
+        self.rollbacks = {"true": 0, "false": 0}
+        self.last_rollback: float | None = None
         self._run = run
         self._clock = clock or Clock()
         self._child = gpus or GpuChild(deadline=config.gpus.deadline_seconds)
         self._rates = Rates()
+        self._units: Patient[dict[str, Unit]] = Patient("systemd", seconds=UNITS_SECONDS)
+        self._files: Patient[Files] = Patient("the disk", seconds=FILES_SECONDS)
+        self._reader = FilesReader(
+            root=Path(config.root),
+            state=Path(config.state),
+            slots=tuple(ports.name for ports in config.slots),
+            lane=config.lane,
+        )
+        self._wake = asyncio.Event()
+        self._seq: int | None = None
+        self._bug = ""
+        self._kept: dict[str, object] = {}
+        self.processes = Processes(self._died)
+        self.watch = self._make_watch(policy or Policy()) if config.slots else None
+        self._actor = Actor(self._make_tools(ask_helper), self.take)
+
+    # --- the beat -----------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
         """One whole tick."""
         snapshot = await self._read()
+        self._bug = ""
+        view = self._watch_over(snapshot)
         before = self.status
-        self.status, self._rates = judge(self.config, snapshot, self._rates, before)
+        self.status, self._rates = judge(self.config, snapshot, self._rates, before, view)
+        if self._bug:
+            self._mark_blind(self._bug)
         log_change(before, self.status)
 
     async def sweep(self) -> None:
@@ -61,13 +122,23 @@ class Loop:
         """For ever. `after` runs after whole ticks only: it feeds the watchdog."""
         while True:
             start = self._clock.ticks()
+            self._wake.clear()
             try:
                 await self.tick()
                 after()
             except Exception:
                 log.exception("a tick failed: a bug in dsops")
-                self._mark_blind()
-            await asyncio.sleep(max(0.05, self.config.tick_seconds - (self._clock.ticks() - start)))
+                self._mark_blind("the agent's own tick failed")
+            await self._pause(self.config.tick_seconds - (self._clock.ticks() - start))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next tick is due, or somebody wants one now; never without a breath between."""
+        await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(max(0.0, seconds - 0.05)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     async def run_sweeps(self) -> None:
         """For ever; idle where the configuration promises no GPU."""
@@ -77,30 +148,44 @@ class Loop:
             await asyncio.sleep(self.config.gpus.every_seconds)
 
     async def close(self) -> None:
+        self.processes.close()
+        await self._actor.close()
         await self._child.close()
+        self._units.close()
+        self._files.close()
+        await asyncio.to_thread(self.history.close)
+
+    # --- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self) -> Snapshot:
         names = [*self.config.units, *(p.unit for p in self.config.slots)]
-        units, answers, gateway = await asyncio.gather(
-            asyncio.to_thread(self._read_units, names),
+        units, files, answers, gateway = await asyncio.gather(
+            self._units.read(lambda: self._read_units(names), otherwise=lambda said: find_unknown(names, said)),
+            self._files.read(self._reader.read, otherwise=self._reader.otherwise),
             asyncio.gather(*(read_slot(p, timeout=self.config.answer_seconds) for p in self.config.slots)),
             self._read_gateway(),
         )
         slots = {p.name: a for p, a in zip(self.config.slots, answers, strict=True)}
-        return self._combine(units, slots, gateway)
+        return self._combine(units, slots, gateway, files)
 
-    def _combine(self, units: dict[str, Unit], slots: dict[str, SlotAnswers], gateway: Answer | None) -> Snapshot:
-        state = Path(self.config.state)
+    def _combine(
+        self, units: dict[str, Unit], slots: dict[str, SlotAnswers], gateway: Answer | None, files: Files
+    ) -> Snapshot:
         return Snapshot(
             at=self._clock.wall(),
             ticks=self._clock.ticks(),
-            host=read_host(Path(self.config.root)),
+            host=files.host,
             units=units,
             slots=slots,
-            slot_releases={p.name: read_slot_release(state, p.name) for p in self.config.slots},
-            stable_slot=read_lane_slot(state, self.config.lane) if self.config.slots else "",
+            slot_releases=files.slot_releases,
+            stable_slot=files.stable_slot,
             gateway=gateway,
             gpus=self.gpus,
+            store=files.store,
+            golden=files.golden,
+            golden_reason=files.golden_reason,
+            free_bytes=files.free_bytes,
+            disk_reason=files.reason,
         )
 
     def _read_units(self, names: list[str]) -> dict[str, Unit]:
@@ -111,10 +196,130 @@ class Loop:
             return None
         return await read_gateway(Path(self.config.gateway.socket), timeout=self.config.answer_seconds)
 
-    def _mark_blind(self) -> None:
+    # --- the watch ----------------------------------------------------------------------------------------------
+
+    def take(self, event: Event) -> None:
+        """Tells the watch, and begins what it wants."""
+        if self.watch is None:
+            return
+        try:
+            effects = self.watch.take(event)
+        except Exception:
+            log.exception("the watch failed on %s: a bug in dsops", type(event).__name__)
+            self._bug = "the agent's own judgement failed"
+            return
+        self._keep_changes(self.watch)
+        for effect in effects:
+            self._actor.perform(effect)
+
+    def _watch_over(self, snapshot: Snapshot) -> View:
+        if self.watch is None:
+            return NOTHING
+        for ports in self.config.slots:
+            if snapshot.units[ports.unit].active != "unknown":
+                self.processes.follow(ports.name, snapshot.units[ports.unit].pid)
+        self._keep_records(snapshot.store)
+        gateway = judge_gateway(snapshot.gateway) if snapshot.gateway else None
+        findings = self.status.findings if self.status else ()
+        own = ("release.", "slot.", "node.", "agent.")
+        seen = replace(find_seen(snapshot, gateway), findings=tuple(f for f in findings if not f.code.startswith(own)))
+        self.take(Ticked(self._clock.now, seen))
+        return self._find_view(snapshot, ejected=gateway.ejected.reason if gateway and gateway.ejected else None)
+
+    def _find_view(self, snapshot: Snapshot, *, ejected: str | None) -> View:
+        watch = self.watch
+        assert watch
+        state = snapshot.store.state
+        left = watch.settings.policy.bake_seconds - watch.driver.find_age(watch.now)
+        return View(
+            verdict=watch.verdict,
+            strikes=watch.strike_count,
+            failing_since=watch.incident.began if watch.incident else None,
+            baking_until=snapshot.at + max(0.0, left),
+            proof=watch.driver.proof,
+            findings=find_findings(
+                node=self.config.node,
+                slot=snapshot.stable_slot,
+                strikes=watch.strikes,
+                verdict=watch.verdict,
+                ruling=watch.ruling,
+                ejected=ejected if not watch.traffic.is_drained else None,
+                halted=state.halted if state else "",
+                next_step=watch.incident.next_step if watch.incident else "",
+            ),
+        )
+
+    def _died(self, slot: str, pid: int) -> None:
+        log.warning("slot %s: its process %d ended", slot, pid)
+        self.take(Died(self._clock.now, slot, pid))
+        self._wake.set()
+
+    def _make_watch(self, policy: Policy) -> Watch:
+        config = self.config
+        settings = Settings(
+            config.node, policy, config.probe.pace, hold_seconds=config.hold_seconds, has_peers=bool(config.peers)
+        )
+        watch = Watch(
+            settings,
+            now=self._clock.now,
+            restarts=_find(self.history, "restarts", Restarts) or Restarts(),
+            record=self._record,
+            note=self._note,
+        )
+        watch.driver.proof = _find(self.history, "proof", Proof)
+        return watch
+
+    def _make_tools(self, ask_helper: Ask) -> Tools:
+        config = self.config
+        ports = {one.name: one for one in config.slots}
+        return Tools(
+            state=Path(config.state),
+            ports=ports,
+            read_unit=lambda slot: self._read_units([ports[slot].unit])[ports[slot].unit],
+            ask_helper=ask_helper,
+            now=lambda: self._clock.now,
+            gateway=Path(config.gateway.socket) if config.gateway else None,
+            peers=config.peers,
+            answer_seconds=config.answer_seconds,
+            gpus=lambda: tuple(gpu.name for gpu in self.gpus.gpus),
+            look_now=self._wake.set,
+        )
+
+    # --- what is kept -------------------------------------------------------------------------------------------
+
+    def _record(self, incident: Incident) -> None:
+        self.history.tell(incident.to_decision())
+
+    def _note(self, at: float, kind: str, release: str, says: str) -> None:
+        log.info("%s: %s", kind, says)
+        self.history.add(Entry(at, kind, release, says, WHO))
+
+    def _keep_changes(self, watch: Watch) -> None:
+        """What the next life of the agent must know."""
+        for key, value in (("restarts", watch.restarts), ("proof", watch.driver.proof)):
+            if value is not None and value != self._kept.get(key):
+                self.history.keep(key, value)
+                self._kept[key] = value
+
+    def _keep_records(self, store: StoreReading) -> None:
+        """The journal's new transitions, and what they mean for the counters."""
+        if store.seq == self._seq or not store.records:
+            return
+        for sentence in store.spoiled:
+            log.error("the store's journal is damaged: %s", sentence)
+        known = self._seq
+        self._seq = store.seq
+        self.history.add_records(store.records)
+        rollbacks = [record for record in store.records if record.event == "rollback"]
+        self.last_rollback = rollbacks[-1].at if rollbacks else self.last_rollback
+        for record in rollbacks:
+            if known is not None and record.seq > known:
+                self.rollbacks["true" if record.who in (WHO, "dsops") else "false"] += 1
+
+    def _mark_blind(self, said: str) -> None:
         if self.status is None:
             return
-        said, mend = "the agent's own tick failed", f"`dsops logs {self.config.node} --unit dsops-agent`"
+        mend = f"`dsops logs {self.config.node} --unit dsops-agent`"
         finding = Finding("agent", "agent.tick", Verdict.UNKNOWN, Blame.DSOPS, Condition.BLIND, said, mend)
         findings = (*(f for f in self.status.findings if f.code != finding.code), finding)
         condition, reason = worst(findings)
@@ -126,6 +331,20 @@ class Loop:
             since=self._clock.wall(),
         )
         self.status = keep_since(changed, self.status)
+
+
+def find_unknown(names: list[str], said: str) -> dict[str, Unit]:
+    """What is known of units while systemd does not answer."""
+    return {name: Unit(name, "unknown", reason=said) for name in names}
+
+
+def _find(history: History, key: str, kind: type) -> Any:
+    """What an earlier life kept; nothing when it cannot be read."""
+    try:
+        data = history.find_kept(key)
+        return decode(kind, data, where=key) if data else None
+    except (DsopsError, ValueError):
+        return None
 
 
 def first_reading(expected: int | None) -> Reading:

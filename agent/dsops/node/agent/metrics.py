@@ -1,12 +1,54 @@
 """The agent's /metrics, made from the last status at each scrape: a GPU that went leaves no series."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from dsops.core.status import Condition, Gpu, NodeStatus, Phase, ReleaseState
+from dsops.core.status import Blame, Condition, Gpu, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.node.sources.gpus import Sweep
+
+WITNESSES = ("slot", "gateway")
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What the watch has counted since the agent's start. probes: (witness, verdict) -> how many.
+
+    rollbacks: own -> how many. last_rollback_at: Unix seconds, whoever asked for it. blame: of the decision that holds.
+    """
+
+    probes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    rollbacks: Mapping[str, int] = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    last_rollback_at: float | None = None
+    peers_failing: int = 0
+    blame: Blame | None = None
+    history_trouble: bool = False
+
+
+def render_acts(status: NodeStatus, acts: Acts) -> Iterator[Metric]:
+    """What a server with slots shows beside its state."""
+    probes = {(who, verdict.value): 0 for who in WITNESSES for verdict in Verdict} | dict(acts.probes)
+    rows = [({"witness": who, "verdict": verdict}, count) for (who, verdict), count in probes.items()]
+    yield _counter("dsops_probe", "Golden prompts asked, and what came of them", rows)
+    bad = sum(count for (_, verdict), count in probes.items() if verdict == Verdict.BAD)
+    yield _counter("dsops_probe_bad", "Golden prompts that were answered wrong or not at all", [({}, bad)])
+    rollbacks = {"true": 0, "false": 0} | dict(acts.rollbacks)
+    yield _counter(
+        "dsops_rollbacks", "Rollbacks, own: by dsops itself", [({"own": k}, v) for k, v in rollbacks.items()]
+    )
+    rows = [({"unit": unit}, count) for unit, count in ({"slot": 0, "gateway": 0} | dict(acts.restarts)).items()]
+    yield _counter("dsops_restarts", "Restarts by dsops itself", rows)
+    yield _one("dsops_last_rollback_timestamp_seconds", "When the last rollback began", acts.last_rollback_at)
+    yield _one("dsops_ejected", "1 while traffic is kept away since the node fails", float(status.ejected is not None))
+    yield _one("dsops_halted", "1 while dsops does nothing by itself", float(bool(status.halted)))
+    yield _one("dsops_strikes", "What speaks against the active release now", status.strikes)
+    yield _one("dsops_peers_failing", "Peers that failed when last asked", acts.peers_failing)
+    yield _one("dsops_history_lost", "1 while no history can be kept", float(acts.history_trouble))
+    classes = [({"class": blame.value}, float(acts.blame is blame)) for blame in Blame]
+    yield _gauge("dsops_decision_blame", "1 at the class that the present decision points at", classes)
 
 
 def render_families(status: NodeStatus, sweep: Sweep) -> Iterator[Metric]:
@@ -28,6 +70,8 @@ def render_families(status: NodeStatus, sweep: Sweep) -> Iterator[Metric]:
     yield _one("dsops_node_tokens_per_second", "Generated tokens, last 10 s", status.tokens_per_second)
     yield _one("dsops_node_in_flight", "Requests in the gateway", status.in_flight)
     yield _one("dsops_node_uptime_seconds", "Since boot", status.uptime_seconds)
+    blind = any(finding.condition is Condition.BLIND for finding in status.findings)
+    yield _one("dsops_agent_blind", "1 while a check cannot see", float(blind))
     yield _slots(status)
     yield _findings(status)
     yield _states("dsops_gpu_sweep", "result", Sweep, sweep)
@@ -83,4 +127,12 @@ def _gauge(
     family = GaugeMetricFamily(name, text, labels=names)
     for row, value in rows:
         family.add_metric([str(row[n]) for n in names], value)
+    return family
+
+
+def _counter(name: str, text: str, rows: list[tuple[dict[str, str], int]]) -> Metric:
+    names = list(rows[0][0]) if rows else []
+    family = CounterMetricFamily(name, text, labels=names)
+    for row, value in rows:
+        family.add_metric([row[n] for n in names], value)
     return family

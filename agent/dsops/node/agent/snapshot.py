@@ -1,18 +1,28 @@
 """Everything that one tick has read, before anybody judges it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dsops.core.node import NodeState
+from dsops.core.status import Phase
+from dsops.node.agent.events import Seen
+from dsops.node.sources.gateway import GatewayStatus, SlotTraffic
+from dsops.node.sources.golden import Golden
 from dsops.node.sources.gpus import Reading
 from dsops.node.sources.host import Host
 from dsops.node.sources.http import Answer
-from dsops.node.sources.slots import SlotAnswers
+from dsops.node.sources.slots import SlotAnswers, find_progress, judge_slot
+from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """at = Unix seconds; ticks = monotonic; gateway None = has none."""
+    """at = Unix seconds; ticks = monotonic; gateway None = has none.
+
+    golden: what the active release is to be asked, golden_reason why that cannot be read. free_bytes: of the store's
+    disk, None when nobody could say, and disk_reason why.
+    """
 
     at: float
     ticks: float
@@ -23,3 +33,35 @@ class Snapshot:
     stable_slot: str
     gateway: Answer | None
     gpus: Reading
+    store: StoreReading = field(default_factory=lambda: StoreReading(NodeState()))
+    golden: Golden | None = None
+    golden_reason: str = ""
+    free_bytes: int | None = None
+    disk_reason: str = ""
+
+    @property
+    def stable_release(self) -> str:
+        """The release that has the traffic, "" when none has."""
+        return self.slot_releases.get(self.stable_slot, "")
+
+
+def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
+    """What the watch needs of it: the slot that has the traffic."""
+    slot = snapshot.stable_slot
+    answers, unit = snapshot.slots.get(slot), snapshot.units.get(f"triton@{slot}.service")
+    if answers is None or unit is None:
+        return Seen(
+            "", "", Phase.STOPPED, Unit("", "missing"), None, None, gateway, snapshot.store.state, snapshot.store.seq
+        )
+    traffic = gateway.find_slot(slot) if gateway else SlotTraffic()
+    return Seen(
+        slot=slot,
+        release=snapshot.stable_release,
+        phase=judge_slot(slot, release=snapshot.stable_release, unit=unit, answers=answers).phase,
+        unit=unit,
+        progress=find_progress(answers, traffic, at=snapshot.ticks),
+        golden=snapshot.golden,
+        gateway=gateway,
+        store=snapshot.store.state,
+        seq=snapshot.store.seq,
+    )

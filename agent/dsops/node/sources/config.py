@@ -4,8 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import TypeVar
 
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import decode
 
 T = TypeVar("T")
 

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import Blame, Condition, Finding, Gpu, Verdict, decode
+from dsops.core.status import Blame, Condition, Finding, Gpu, Verdict
 
 # Symbols of NVML that mean "there is nothing to read here", not "it is broken".
 _ABSENT = {9: "the NVIDIA driver is not loaded", 12: "no NVIDIA driver (libnvidia-ml.so.1 not found)"}

@@ -1,10 +1,13 @@
 """Reads what a slot's Triton says on loopback, and judges the slot's phase from that and its systemd unit."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsops.core.progress import Progress
 from dsops.core.status import Phase, Slot
+from dsops.node.sources.gateway import SlotTraffic
 from dsops.node.sources.http import Answer, Failure, Target, get
 from dsops.node.sources.metrics import parse_sums
 from dsops.node.sources.units import Unit
@@ -61,7 +64,7 @@ def read_lane_slot(state: Path, lane: str) -> str:
 def judge_slot(name: str, *, release: str, unit: Unit, answers: SlotAnswers) -> Slot:
     """Pure. Ready is a phase, never health: engines hang while ready (research/health.md section 1)."""
     phase, reason = judge_phase(unit, answers.live, answers.ready)
-    page = parse_sums(answers.metrics.body.decode(errors="replace")) if answers.metrics.is_ok else {}
+    page = read_page(answers.metrics)
     return Slot(
         name=name,
         release=release,
@@ -71,6 +74,27 @@ def judge_slot(name: str, *, release: str, unit: Unit, answers: SlotAnswers) -> 
         generated_tokens=page.get("dsops_engine_generated_tokens_total"),
         running=page.get("dsops_engine_running"),
         waiting=page.get("dsops_engine_waiting"),
+    )
+
+
+def read_page(metrics: Answer) -> Mapping[str, float]:
+    """The numbers of a metrics page; none when it did not come."""
+    return parse_sums(metrics.body.decode(errors="replace")) if metrics.is_ok else {}
+
+
+def find_progress(answers: SlotAnswers, traffic: SlotTraffic, *, at: float) -> Progress:
+    """What tells whether a slot's engine moves. at: monotonic seconds."""
+    page = read_page(answers.metrics)
+    return Progress(
+        at=at,
+        generated=page.get("dsops_engine_generated_tokens_total"),
+        prefilled=page.get("dsops_engine_prefilled_tokens_total"),
+        iterations=page.get("dsops_engine_iterations_total"),
+        running=page.get("dsops_engine_running"),
+        waiting=page.get("dsops_engine_waiting"),
+        relayed=traffic.tokens,
+        in_flight=traffic.in_flight,
+        answers=any(one.status for one in (answers.live, answers.ready, answers.metrics)),
     )
 
 

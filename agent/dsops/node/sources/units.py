@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from dsops.core.errors import DsopsError
 from dsops.node.run import Run, run
 
-_PROPERTIES = "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts"
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MainPID,ExecMainStartTimestampMonotonic"
+)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit. active = systemd's ActiveState, or `missing`, or `unknown` when nobody could say."""
+    """A unit. active = systemd's ActiveState, or `missing`, or `unknown` when nobody could say.
+
+    pid: its main process, 0 = none. started: when that began, in seconds since boot, 0 = never.
+    """
 
     name: str
     active: str
@@ -20,6 +25,8 @@ class Unit:
     exit_status: int = 0
     restarts: int = 0
     reason: str = ""
+    pid: int = 0
+    started: float = 0.0
 
     @property
     def is_running(self) -> bool:
@@ -72,6 +79,8 @@ def _parse_unit(name: str, block: Mapping[str, str]) -> Unit:
         block.get("Result", ""),
         _int(block.get("ExecMainStatus")),
         _int(block.get("NRestarts")),
+        pid=_int(block.get("MainPID")),
+        started=_int(block.get("ExecMainStartTimestampMonotonic")) / 1e6,
     )
 
 

@@ -1,0 +1,118 @@
+"""Drives the store's moves on: who waits for a proof gets one, what was cut is done again, what is old enough ages."""
+
+from dataclasses import dataclass, field
+
+from dsops.core.node import Active, Move, NodeState, Policy, Stage, Step
+from dsops.core.status import Proof
+from dsops.node.agent.events import Call, Effect, HelperTold, LookNow, Now, Prove, Proved, Seen, StopProving
+from dsops.node.agent.prove import Refusal, render_evidence
+
+# The helper does a step's effects itself; only after a kill somebody must say so.
+STUCK_SECONDS = 2.0
+AGAIN_SECONDS = 5.0
+AGE_AGAIN_SECONDS = 60.0
+VERBS = ("proven", "refuted", "recover", "age")
+Key = tuple[str, str, float]
+
+
+@dataclass
+class Driver:
+    """proof: of the release that was proven last."""
+
+    policy: Policy
+    proof: Proof | None = None
+    proving: Key | None = None
+    answer: Call | None = None
+    _pending: set[str] = field(default_factory=set)
+    _tried: dict[str, float] = field(default_factory=dict)
+    _seq: int = -1
+    _seq_since: float = 0.0
+    _age_key: tuple[str, float] = ("", 0.0)
+    _age_from: float = 0.0
+
+    def step(self, now: Now, seen: Seen, *, is_quiet: bool) -> list[Effect]:
+        """What the store needs now. is_quiet: nothing speaks against the active release."""
+        if seen.store is None:
+            return []
+        if seen.seq != self._seq:
+            self._seq, self._seq_since = seen.seq, now.ticks
+        self._follow_age(now, seen.store.active)
+        move = seen.store.move
+        effects = self._prove(now, move)
+        if move and move.step is not Step.PROVE:
+            effects += self._recover(now)
+        if move is None and is_quiet:
+            effects += self._age(now, seen.store)
+        return effects
+
+    def take_proof(self, event: Proved) -> None:
+        """Keeps what the helper must be told, until it took it."""
+        move = event.move
+        if self.proving != _key(move):
+            return
+        if isinstance(event.result, Refusal):
+            words = (("release", move.release), ("reason", event.result.reason), ("lasting", event.result.lasting))
+            self.answer = Call("refuted", words)
+        else:
+            self.proof = event.result
+            self.answer = Call("proven", (("release", move.release), ("evidence", render_evidence(event.result))))
+
+    def lose_proof(self, move: Move) -> None:
+        """It is tried again."""
+        if self.proving == _key(move):
+            self.proving = None
+
+    def take_answer(self, event: HelperTold) -> list[Effect]:
+        """The helper's answer to one of our calls."""
+        self._pending.discard(event.call.verb)
+        return [] if event.says else [LookNow()]
+
+    def find_age(self, now: Now) -> float:
+        """Seconds for which the active release has had the traffic, whatever was done to the clock meanwhile."""
+        return max(0.0, now.ticks - self._age_from)
+
+    def _follow_age(self, now: Now, active: Active | None) -> None:
+        key = (active.release, active.since) if active else ("", 0.0)
+        if key != self._age_key:
+            self._age_key = key
+            self._age_from = now.ticks - (max(0.0, now.wall - active.since) if active else 0.0)
+
+    def _prove(self, now: Now, move: Move | None) -> list[Effect]:
+        if move is None or move.step is not Step.PROVE:
+            was, self.proving, self.answer = self.proving, None, None
+            return [StopProving()] if was else []
+        if self.proving != _key(move):
+            self.proving, self.answer = _key(move), None
+            return [Prove(move)]
+        return self._call(now, self.answer, again=STUCK_SECONDS) if self.answer else []
+
+    def _recover(self, now: Now) -> list[Effect]:
+        if now.ticks - self._seq_since <= STUCK_SECONDS:
+            return []
+        return self._call(now, Call("recover"), again=AGAIN_SECONDS)
+
+    def _age(self, now: Now, state: NodeState) -> list[Effect]:
+        due = find_next_age(state, self.policy)
+        if due is None or self.find_age(now) < due:
+            return []
+        return self._call(now, Call("age"), again=AGE_AGAIN_SECONDS)
+
+    def _call(self, now: Now, call: Call, *, again: float) -> list[Effect]:
+        last = self._tried.get(call.verb)
+        is_new = last is None or self._seq_since > last
+        if call.verb in self._pending or not (is_new or now.ticks - (last or 0.0) >= again):
+            return []
+        self._pending.add(call.verb)
+        self._tried[call.verb] = now.ticks
+        return [call]
+
+
+def find_next_age(state: NodeState, policy: Policy) -> float | None:
+    """Seconds of age at which the active release reaches its next stage, None when it has reached the last."""
+    if state.active is None:
+        return None
+    return {Stage.BAKING: policy.bake_seconds, Stage.BAKED: policy.known_good_seconds}.get(state.active.stage)
+
+
+def _key(move: Move) -> Key:
+    return (move.release, move.slot, move.began)
