@@ -96,12 +96,48 @@ Traceback (most recent call last):
   File "deploy/site.py", line 3, in <module>
 RuntimeError: a bug in an operation file
 """
+# A server that died while a fact was read, as roles/ops/connection.py has it.
+LOST = """\
+--> Beginning operation run...
+--> Starting operation: base | base: folders 
+    [mon1] connection lost
+    [mon1] Error: could not load fact: roles.ops.files.FolderStates paths=['/etc/dsops']
+    [gpu1] Success
+    [mon1] Error: executed 0 commands
+
+--> Starting operation: base | base: time 
+    [gpu1] No changes
+
+--> Results:
+"""  # noqa: W291
+# The same without it, as pyinfra 3.10 and gevent told it: shortened.
+BURST = """\
+--> Starting operation: base | base: the door's folders 
+Traceback (most recent call last):
+  File "src/gevent/greenlet.py", line 912, in gevent._gevent_cgreenlet.Greenlet.run
+  File "/srv/dsops/.venv/lib/python3.11/site-packages/pyinfra/connectors/ssh.py", line 409, in execute_command
+    stdin_buffer, stdout_buffer, stderr_buffer = self.client.exec_command(
+                                                 ^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/srv/dsops/.venv/lib/python3.11/site-packages/paramiko/packet.py", line 324, in read_all
+    raise EOFError()
+EOFError
+2026-11-22T03:27:54Z <Greenlet at 0x7f44fa4e2340: _run_host_op_with_context(Host(mon1))> failed with EOFError
+
+--> An internal exception occurred:
+
+  File "/srv/dsops/.venv/lib/python3.11/site-packages/paramiko/packet.py", line 324, in read_all
+    raise EOFError()
+EOFError
+
+--> The full traceback has been written to pyinfra-debug.log
+--> If this is unexpected please consider submitting a bug report on GitHub.
+"""  # noqa: W291
 
 
 def tell(log: str) -> tuple[list[str], Narrator]:
     narrator = Narrator()
     shown = [text for line in log.splitlines(keepends=True) for text in narrator.feed(line)]
-    return [*shown, *narrator.flush()], narrator
+    return [*shown, *narrator.end()], narrator
 
 
 def test_a_run_that_changes_nothing_says_little() -> None:
@@ -191,6 +227,42 @@ def test_a_nested_operation_is_told_by_the_one_around_it() -> None:
     shown, narrator = tell(log)
     assert shown == ["  a: changed on gpu1"]
     assert narrator.tally.changed == 1
+
+
+def test_a_lost_server_is_told_once_and_counts_as_failed() -> None:
+    shown, narrator = tell(LOST)
+    assert shown == ["  base | base: folders: changed on gpu1; FAILED on mon1", "    mon1: connection lost"]
+    said = narrator.tally.render(1, code=1)
+    assert said == "3 operations on 2 servers: 1 failed, 1 changed, connection lost to mon1 (1.0 s)"
+
+
+def test_a_server_that_was_lost_before_the_first_operation_is_named_at_the_end() -> None:
+    early = "    [mon1] connection lost\n    [mon1] Error: could not load fact: server.LinuxDistribution\n"
+    shown, narrator = tell(QUIET.replace("    [gpu1] Ready", f"{early}    [gpu1] Ready"))
+    assert shown[2:] == ["    [mon1] connection lost"]
+    said = narrator.tally.render(1, code=1)
+    assert said == "3 operations on 2 servers: nothing changed, connection lost to mon1 (1.0 s)"
+
+
+def test_a_traceback_of_a_lost_connection_is_one_line() -> None:
+    shown, _ = tell(BURST)
+    assert shown == [
+        "  base | base: the door's folders:",
+        "    a connection was lost: EOFError",
+        "--> a connection was lost: EOFError",
+    ]
+
+
+def test_a_traceback_of_anything_else_is_whole_even_with_the_same_error() -> None:
+    log = BURST.replace("/paramiko/", "/tarfile/")
+    shown = "\n".join(tell(log)[0])
+    assert shown.count("    raise EOFError()") == 2
+    assert "pyinfra-debug.log" in shown
+
+
+def test_a_traceback_that_is_cut_off_is_shown_as_far_as_it_came() -> None:
+    shown, _ = tell("Traceback (most recent call last):\n  File x\n")
+    assert shown == ["Traceback (most recent call last):", "  File x"]
 
 
 @pytest.mark.parametrize("log", [QUIET, CHANGED, FAILED, CRASHED, UNPREPARED])

@@ -1,4 +1,4 @@
-"""Shows a list of steps with their seconds: a spinner on a terminal, plain lines otherwise."""
+"""Shows a list of steps with their seconds: a spinner on a terminal, plain lines otherwise; sizes for people."""
 
 import time
 from types import TracebackType
@@ -40,3 +40,12 @@ class Steps:
             seconds = time.monotonic() - self.since
             self.console.print(f"  {self.name:<28} {seconds:6.1f} s  {verdict}".rstrip(), highlight=False)
         self.name = ""
+
+
+def render_bytes(count: float) -> str:
+    """A size for people: 999 B, 4.2 MB, 15.3 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

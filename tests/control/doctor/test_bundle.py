@@ -29,6 +29,9 @@ def build(tmp_path: Path, signer: Signer, **about: Any) -> Path:
     (path / "apt/base").mkdir(parents=True)
     (path / "apt/base/Packages").write_text(PACKAGES)
     (path / "bundle.json").write_text(json.dumps({"format": 1, "dsops": __version__, "release": "r1", **about}))
+    (path / "releases/r1").mkdir(parents=True)
+    (path / "releases/r1/release.json").write_text("{}")
+    sign(path / "releases/r1/release.json", signer.for_releases)
     (path / SUMS).write_text(read_sums(path).render())
     sign(path / SUMS, signer)
     return path
@@ -48,7 +51,7 @@ def test_a_whole_one_is_ok_and_says_what_it_carries(tmp_path: Path, signer: Sign
     path = build(tmp_path, signer)
     read: list[int] = []
     (found,) = check_bundle(site(path, signer), tick=read.append)
-    assert (found.status, found.what) == (Status.OK, "2 files as signed by us; release r1, for debian 12")
+    assert (found.status, found.what) == (Status.OK, "4 files as signed by us; release r1, for debian 12")
     assert sum(read) == read_size(path)
 
 
@@ -68,6 +71,18 @@ def test_another_signer_another_namespace_and_no_bundle_are_said(tmp_path: Path,
     assert "signed by nobody whom this site allows" in look(site(path, other)).what
     assert look(site(path, signer, bundle_namespace="dsops-bundle-lab@v1")).status is Status.PROBLEM
     assert "not a bundle" in look(site(tmp_path / "none", signer)).what
+
+
+def test_a_list_of_signers_from_before_releases_were_signed_is_said_with_its_mend(
+    tmp_path: Path, signer: Signer
+) -> None:
+    path = build(tmp_path, signer)
+    allowed = signer.allowed_signers
+    allowed.write_text(allowed.read_text().replace(",dsops-release@v1", ""))
+    whole, release = check_bundle(site(path, signer), tick=lambda _: None)
+    assert (whole.status, release.status) == (Status.OK, Status.PROBLEM)
+    assert "may not sign for dsops-release@v1" in release.what
+    assert 'namespaces="dsops-bundle@v1,dsops-release@v1"' in release.mend
 
 
 def test_one_of_another_dsops_or_without_a_release_is_said(tmp_path: Path, signer: Signer) -> None:

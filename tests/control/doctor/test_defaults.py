@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -56,14 +57,17 @@ def test_the_systems_are_those_of_the_roles() -> None:
     assert list(read_systems(ROOT).values()) == [system.name for system in read_systems_of_roles()]
 
 
+def find_calls(body: list[ast.stmt], *, group: str) -> Iterator[tuple[str, str]]:
+    """(function, group) for every call; an `if` that names a group holds for what stands in it."""
+    for node in body:
+        if isinstance(node, ast.If):
+            named = next((one.value for one in ast.walk(node.test) if isinstance(one, ast.Constant)), group)
+            yield from find_calls(node.body, group=str(named))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield ast.unparse(node.value.func), group
+
+
 def test_roles_run_where_the_site_says() -> None:
     """deploy/site.py is read: a role under `if "gpu" in host.groups` is for that group, one outside for all."""
-    found: dict[str, str] = {}
-    for node in ast.parse((ROOT / "deploy/site.py").read_text()).body:
-        group = ""
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Constant):
-            group = str(node.test.left.value)
-        for call in (call for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            found[ast.unparse(call.func)] = group
-    found.pop("start_site", None)
+    found = dict(find_calls(ast.parse((ROOT / "deploy/site.py").read_text()).body, group=""))
     assert found == PLACES

@@ -16,9 +16,13 @@ Reply = tuple[int, str, str]
 
 @dataclass
 class Sshd:
-    """answer: command to (code, stdout, stderr); asked: (user, command)."""
+    """answer: command to (code, stdout, stderr); asked: (user, command).
+
+    serve: answers instead, and may read what the command is fed, or cut the connection (`channel.transport.close()`).
+    """
 
     answer: Callable[[str], Reply] = lambda _: (0, "", "")
+    serve: Callable[[str, paramiko.Channel], Reply] | None = None
     host_key: paramiko.PKey = field(default_factory=lambda: paramiko.ECDSAKey.generate())
     allowed: paramiko.PKey = field(default_factory=lambda: paramiko.ECDSAKey.generate())
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -49,11 +53,13 @@ class _Session(paramiko.ServerInterface):
         # paramiko tells the client that the command runs after this request's method has returned.
         time.sleep(0.05)
         self.sshd.asked.append((self.user, command))
-        code, out, err = self.sshd.answer(command)
-        channel.sendall(out.encode())
-        channel.sendall_stderr(err.encode())
-        channel.send_exit_status(code)
-        channel.close()
+        serve = self.sshd.serve
+        code, out, err = serve(command, channel) if serve else self.sshd.answer(command)
+        if not channel.closed:
+            channel.sendall(out.encode())
+            channel.sendall_stderr(err.encode())
+            channel.send_exit_status(code)
+            channel.close()
 
 
 @contextmanager

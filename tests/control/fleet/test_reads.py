@@ -82,7 +82,7 @@ def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
     assert reasons["good"] == ""
     assert reasons["refused"] == "connection refused: nothing listens there"
     assert "is not JSON" in reasons["strange"]
-    assert "status version 7 is not 1" in reasons["old"]
+    assert "status version 7 is not 2" in reasons["old"]
     assert reasons["other"] == "HTTP 404"
     assert reasons["silent"] == "no answer in time"
     assert summarize(seen).startswith("6 servers: 5 unreachable, 1 ok.")

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import Outcome
-from dsops.control.fleet.view import Seen, render, render_duration, render_gpus, render_seconds, to_data
+from dsops.control.fleet.view import (
+    Seen,
+    find_news,
+    render,
+    render_duration,
+    render_gpus,
+    render_seconds,
+    to_data,
+)
 from dsops.core.errors import DsopsError
-from dsops.core.status import Blame, Condition, Finding, Gpu, NodeStatus, Phase, Verdict
+from dsops.core.status import BadMark, Blame, Condition, Finding, Gpu, NodeStatus, Phase, Verdict
 from rich.console import Console, RenderableType
 
 from tests.core.test_status import make_status
@@ -18,12 +26,23 @@ FLEET = Fleet(Path("/srv/inventory/lab.py"), Path("/srv"), (), {})
 GPUS = tuple(Gpu(n, "NVIDIA H100 80GB HBM3", f"GPU-{n}", 40 + n, 2**30, 2**31, 5, 90.0) for n in range(2))
 
 
+OBSERVED = 100.0 + 3 * 3600
+
+
 def see(name: str, status: NodeStatus | None, *, error: DsopsError | None = None, role: str = "gpu") -> Seen:
     return Outcome(Server(name, (role,), {}, f"f:1: {name}"), status, error)
 
 
 def fine(**changes: object) -> NodeStatus:
-    base = make_status(gpus=GPUS, findings=(), since=100.0, observed_at=100.0 + 3 * 3600)
+    quiet = {
+        "ejected": None,
+        "verdict": Verdict.OK,
+        "strikes": 0,
+        "baking_until": None,
+        "bad": (),
+        "failing_since": None,
+    }
+    base = make_status(gpus=GPUS, findings=(), since=100.0, observed_at=OBSERVED, **quiet)
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -80,6 +99,38 @@ def test_each_trouble_is_a_word_and_a_hint_with_its_mend() -> None:
     assert "gpu3: unreachable: no answer in 2 s\n  mend: ping it" in text
     assert "gpu4: loading: the model is not ready yet" in text
     assert "inventory: /srv/inventory/lab.py" in text
+
+
+def test_what_happens_to_releases_is_news() -> None:
+    baking = fine(
+        move="activate r2 (step prove)",
+        baking_until=OBSERVED + 720,
+        fallback="r1",
+        last_rollback_at=OBSERVED - 180,
+        bad=(BadMark("r3", "sum: wrong", None),),
+    )
+    text = show(render(FLEET, [see("gpu1", baking), see("lb1", fine(baking_until=None), role="lb")]))
+    assert "gpu servers take traffic. 1 of them on trial.\n" in text
+    assert "gpu1: under way: activate r2 (step prove)\n" in text
+    assert "gpu1: r0123456789ab is on trial for 12m more; the way back is r1\n" in text
+    assert "gpu1: rolled back by itself 3m ago: `dsops why gpu1`\n" in text
+    assert "gpu1: r3 is refused here: sum: wrong\n" in text
+    assert "gpu1, gpu2: r0123456789ab is on trial" in show(render(FLEET, [see("gpu1", baking), see("gpu2", baking)]))
+    assert find_news(fine(baking_until=OBSERVED + 5, fallback=""))[0].endswith("5s more; there is no way back yet")
+
+
+def test_what_is_quiet_is_no_news() -> None:
+    assert find_news(fine(last_rollback_at=OBSERVED - 2 * 86400)) == []
+
+
+def test_an_ejected_node_takes_no_traffic_and_a_halted_one_says_so() -> None:
+    sick = fine(ejected="sum: wrong", halted="rolled back twice")
+    text = show(render(FLEET, [see("gpu1", sick)]))
+    assert "0 of 1 gpu servers take traffic." in text
+    assert "gpu1: ejected: sum: wrong\n  mend: `dsops why gpu1`" in text
+    assert "gpu1: halted, dsops does nothing by itself: rolled back twice\n  mend: " in text
+    told = Finding("slot", "slot.wrong", Verdict.BAD, Blame.RELEASE, Condition.WRONG, "ejected: sum: wrong", "")
+    assert show(render(FLEET, [see("gpu1", fine(ejected="sum: wrong", findings=(told,)))])).count("sum: wrong") == 1
 
 
 def test_it_fits_eighty_columns() -> None:

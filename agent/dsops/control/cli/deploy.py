@@ -80,7 +80,7 @@ def run_told(argv: list[str]) -> int:
                 click.echo(text)
                 if HOST_KEY in text:
                     click.echo(HOST_KEY_MEND)
-    for text in narrator.flush():
+    for text in narrator.end():
         click.echo(text)
     click.echo(narrator.tally.render(time.monotonic() - since, code=process.returncode))
     return process.returncode

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dsops import __version__
+from dsops.control.bundle.release import MANIFEST
+from dsops.control.bundle.sign import RELEASE_NAMESPACES, verify
 from dsops.control.bundle.verify import SUMS, verify_bundle
 from dsops.control.doctor.finding import Finding, from_error, ok, problem, skipped
 from dsops.control.doctor.site import BundleFacts, Site
@@ -80,7 +82,19 @@ def check_bundle(site: Site, *, tick: Callable[[int], None]) -> list[Finding]:
         facts = read_facts(path, systems=site.systems)
     except DsopsError as error:
         return [from_error("bundle", error, where=str(path))]
-    return judge_bundle(facts, where=str(path), signer=proven.signer, files=len(proven.sums.files))
+    judged = judge_bundle(facts, where=str(path), signer=proven.signer, files=len(proven.sums.files))
+    return judged + (check_release(path, facts.release, signers=signers, namespace=namespace) if facts.release else [])
+
+
+def check_release(path: Path, release: str, *, signers: Path, namespace: str) -> list[Finding]:
+    """Every node proves the release's own signature, and would refuse it after all the rest was deployed."""
+    manifest, wanted = path / "releases" / release / MANIFEST, RELEASE_NAMESPACES.get(namespace, namespace)
+    try:
+        verify(manifest, allowed_signers=signers, namespace=wanted)
+    except DsopsError as error:
+        mend = f'the signer\'s line in {signers} needs namespaces="{namespace},{wanted}"; else build the bundle again'
+        return [problem("bundle", str(manifest), f"the nodes would refuse it: {error.what}", mend=mend)]
+    return []
 
 
 def judge_bundle(facts: BundleFacts, *, where: str, signer: str, files: int) -> list[Finding]:

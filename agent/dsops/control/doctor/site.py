@@ -12,6 +12,7 @@ from dsops.control.fleet.inventory import Fleet, Server
 PLACES: Mapping[str, str] = {
     "base": "",
     "triton": "gpu",
+    "helper": "gpu",
     "engine": "gpu",
     "gateway": "gpu",
     "nginx": "lb",

@@ -1,12 +1,16 @@
 """Reads from the servers over HTTP."""
 
 import http.client
+import json
+from dataclasses import dataclass
 
 from dsops.control.fleet.inventory import Server
 from dsops.core.errors import DsopsError
-from dsops.core.status import NodeStatus
+from dsops.core.status import NodeStatus, decode
+from dsops.core.story import Decision
 
 MAX_BYTES = 8 << 20
+SAME_VERSION = "run the same dsops version here and on the node (`dsops deploy`)"
 
 
 def read_status(server: Server, *, timeout: float) -> NodeStatus:
@@ -15,8 +19,65 @@ def read_status(server: Server, *, timeout: float) -> NodeStatus:
     return NodeStatus.from_json(get(server.address, server.agent_port, "/v1/status", timeout=timeout), where=where)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Something that happened on a node. at: Unix seconds. seq: its number in the store's journal, if it has one."""
+
+    at: float
+    kind: str
+    release: str
+    says: str
+    who: str
+    seq: int | None = None
+
+
+def read_decision(server: Server, *, timeout: float) -> Decision | None:
+    """What the node decided last; None when it never had to. Raises DsopsError."""
+    where = f"{server.address}:{server.agent_port}"
+    status, body = _fetch(server.address, server.agent_port, "/v1/why", timeout=timeout)
+    if status == 404 and b"reason" in body:
+        return None
+    if status != 200:
+        raise _refused(where, status)
+    return decode(Decision, _load(body, where=where), where=where)
+
+
+def read_history(server: Server, *, limit: int, timeout: float) -> tuple[Entry, ...]:
+    """The newest entries first. Raises DsopsError."""
+    where = f"{server.address}:{server.agent_port}"
+    body = get(server.address, server.agent_port, f"/v1/history?limit={limit}", timeout=timeout)
+    return parse_history(body, where=where)
+
+
+def parse_history(body: bytes | str, *, where: str) -> tuple[Entry, ...]:
+    """Entries from the agent's answer, or from that of `dsops node history --json`. Raises DsopsError."""
+    data = _load(body, where=where)
+    entries = data.get("entries") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise DsopsError("the answer holds no entries", where=where, mend=SAME_VERSION)
+    return tuple(decode(Entry, entry, where=where) for entry in entries)
+
+
+def _load(body: bytes | str, *, where: str) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise DsopsError(f"the answer is not JSON ({error})", where=where, mend=SAME_VERSION) from error
+
+
 def get(address: str, port: int, path: str, *, timeout: float) -> bytes:
     """The body of a 200 answer. Raises DsopsError else."""
+    status, body = _fetch(address, port, path, timeout=timeout)
+    if status != 200:
+        raise _refused(f"{address}:{port}", status)
+    return body
+
+
+def _refused(where: str, status: int) -> DsopsError:
+    return DsopsError(f"HTTP {status}", where=where, mend="is this dsops-agent's port?")
+
+
+def _fetch(address: str, port: int, path: str, *, timeout: float) -> tuple[int, bytes]:
     where = f"{address}:{port}"
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
@@ -29,9 +90,7 @@ def get(address: str, port: int, path: str, *, timeout: float) -> bytes:
         raise DsopsError(describe(error), where=where, mend=mend) from error
     finally:
         connection.close()
-    if response.status != 200:
-        raise DsopsError(f"HTTP {response.status}", where=where, mend="is this dsops-agent's port?")
-    return body
+    return response.status, body
 
 
 def describe(error: Exception) -> str:

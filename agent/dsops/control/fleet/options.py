@@ -1,6 +1,7 @@
 """What the verbs of the fleet share on the command line."""
 
 import getpass
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from dsops.control.fleet.epoch import find_state_folder
 from dsops.control.fleet.inventory import find_inventory, get_fleet
 from dsops.core.errors import DsopsError
 
-__all__ = ["NodeName", "get_fleet", "inventory_option", "who"]
+__all__ = ["NodeName", "get_fleet", "inventory_option", "state_option", "who"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,19 @@ def inventory_option(function: F) -> F:
 
 def _fill(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     return value if value or ctx.resilient_parsing else find_inventory(Path.cwd())
+
+
+def state_option(function: F) -> F:
+    """`--state`, as the parameter `state`: the folder where this control host keeps its place in line."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="DSOPS_STATE",
+        show_envvar=True,
+        default=lambda: find_state_folder(os.environ, is_root=os.geteuid() == 0),
+        show_default="/var/lib/dsops-control for root",
+        help="Where this control host keeps its epochs.",
+    )(function)
 
 
 class NodeName(click.ParamType[str]):

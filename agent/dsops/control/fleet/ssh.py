@@ -2,7 +2,8 @@
 
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,74 @@ def run(fleet: Fleet, server: Server, argv: Sequence[str], *, timeout: float) ->
     finally:
         connection.close()
     return SshDone(done.return_code, done.stdout, done.stderr)
+
+
+class Session:
+    """One connection to a server; every verb is a channel of its own and may be fed bytes."""
+
+    def __init__(self, server: Server, transport: paramiko.Transport) -> None:
+        self.server = server
+        self._transport = transport
+
+    def ask(self, words: Sequence[str], *, chunks: Iterable[bytes] = (), timeout: float) -> str:
+        """Standard output of `dsops node WORDS`, which reads the chunks. timeout in seconds without any progress.
+
+        Raises DsopsError with what the server said, or that the connection broke.
+        """
+        command = shlex.join(["dsops", "node", *words])
+        try:
+            done = _exchange(self._transport, command, chunks, timeout=timeout)
+        except TimeoutError as error:
+            raise DsopsError(f"nothing moved for {timeout:g} s: {command}", where=self.server.name) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._broken(str(error)) from error
+        if done.code < 0:
+            raise self._broken("no end was told")
+        if done.code:
+            raise parse_failure(done, server=self.server, command=command)
+        return done.stdout
+
+    def _broken(self, said: str) -> DsopsError:
+        return DsopsError(f"the connection broke ({said})", where=self.server.name, mend="try again")
+
+
+@contextmanager
+def open_session(fleet: Fleet, server: Server) -> Iterator[Session]:
+    """For several verbs, or for bytes. Raises DsopsError when there is no way in."""
+    connection = connect(fleet, server)
+    try:
+        yield Session(server, connection.transport)
+    finally:
+        connection.close()
+
+
+def _exchange(transport: paramiko.Transport, command: str, chunks: Iterable[bytes], *, timeout: float) -> SshDone:
+    """One command on a channel of its own. code is negative when the connection ended before it."""
+    channel = transport.open_session(timeout=CONNECT_SECONDS)
+    with channel:
+        channel.settimeout(timeout)
+        channel.exec_command(command)
+        _feed(channel, chunks)
+        out, err = _read_all(channel.recv), _read_all(channel.recv_stderr)
+        # What is read to its end has ended, but for the status, which may come a moment later.
+        code = channel.recv_exit_status() if channel.status_event.wait(timeout) else -1
+        return SshDone(code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _feed(channel: paramiko.Channel, chunks: Iterable[bytes]) -> None:
+    """Sends them all. A command that does not want the rest is no error: its own words say why."""
+    for chunk in chunks:
+        try:
+            channel.sendall(chunk)
+        except TimeoutError:
+            raise
+        except OSError:
+            return
+    channel.shutdown_write()
+
+
+def _read_all(receive: Callable[[int], bytes]) -> bytes:
+    return b"".join(iter(lambda: receive(1 << 16), b""))
 
 
 def connect(fleet: Fleet, server: Server) -> Any:

@@ -21,6 +21,8 @@ _STYLES = {
     Condition.DEGRADED: "yellow",
     Condition.BLIND: "magenta",
 }
+# How long a rollback is news.
+NEWS_SECONDS = 86400.0
 _COLUMNS = ("node", "release", "phase", "condition", "since", "GPUs", "temp", "memory", "tokens/s", "P99")
 # Columns that the whole table needs.
 WIDE = 92
@@ -35,7 +37,8 @@ def read_fleet(fleet: Fleet, *, timeout: float) -> list[Seen]:
 def render(fleet: Fleet, seen: Sequence[Seen], *, width: int = WIDE) -> RenderableType:
     """Table, summary, hints. width = the terminal's columns."""
     table = render_table(seen, is_narrow=width < WIDE)
-    return Group(table, Text(""), Text(summarize(seen)), *render_hints(seen), render_source(fleet))
+    hints = [*render_hints(seen), *render_news(seen)]
+    return Group(table, Text(""), Text(summarize(seen)), *hints, render_source(fleet))
 
 
 def render_table(seen: Sequence[Seen], *, is_narrow: bool = False) -> Table:
@@ -109,8 +112,15 @@ def summarize(seen: Sequence[Seen]) -> str:
     counts = Counter(o.value.condition.value if o.value else "unreachable" for o in seen)
     parts = ", ".join(f"{count} {word}" for word, count in counts.most_common())
     gpu = [o for o in seen if (o.value.role if o.value else o.server.role) == "gpu"]
-    serving = [o for o in gpu if o.value and o.value.phase is Phase.SERVING and o.value.drained is None]
-    return f"{len(seen)} servers: {parts}. {len(serving)} of {len(gpu)} gpu servers take traffic."
+    serving = [o for o in gpu if o.value and takes_traffic(o.value)]
+    baking = [o for o in gpu if o.value and o.value.baking_until is not None]
+    trial = f" {len(baking)} of them on trial." if baking else ""
+    return f"{len(seen)} servers: {parts}. {len(serving)} of {len(gpu)} gpu servers take traffic.{trial}"
+
+
+def takes_traffic(status: NodeStatus) -> bool:
+    """Whether requests reach it: it serves, and neither a person nor the agent keeps them away."""
+    return status.phase is Phase.SERVING and status.drained is None and status.ejected is None
 
 
 def render_hints(seen: Sequence[Seen]) -> list[Text]:
@@ -130,9 +140,38 @@ def find_hints(outcome: Seen) -> list[tuple[str, str]]:
         return [(f"unreachable: {outcome.reason}", mend)]
     status = outcome.value
     hints = [(f"{f.entity}: {f.reason}", f.mend) for f in status.findings]
+    if status.halted and not any(status.halted in f.reason for f in status.findings):
+        mend = f'`dsops why {status.node}`; then, on it: dsops node clear --reason "..."'
+        hints.append((f"halted, dsops does nothing by itself: {status.halted}", mend))
+    if status.ejected is not None and not any(status.ejected in f.reason for f in status.findings):
+        hints.append((f"ejected: {status.ejected}", f"`dsops why {status.node}`"))
     if not hints and status.phase is not Phase.SERVING:
         hints.append((f"{status.phase}: {status.phase_reason or 'no reason given'}", ""))
     return hints
+
+
+def render_news(seen: Sequence[Seen]) -> list[Text]:
+    """What happens to releases: no trouble by itself, but one wants to know. Said once for all that it is true of."""
+    told: dict[str, list[str]] = {}
+    for outcome in seen:
+        for says in find_news(outcome.value) if outcome.value else ():
+            told.setdefault(says, []).append(outcome.server.name)
+    return [Text.assemble((f"{', '.join(names)}: ", "bold"), says) for says, names in told.items()]
+
+
+def find_news(status: NodeStatus) -> list[str]:
+    """A move under way, a trial, a way back, a recent rollback, what is refused. Times count from the observation."""
+    news = []
+    if status.move:
+        news.append(f"under way: {status.move}")
+    if status.baking_until is not None:
+        left = render_duration(max(0.0, status.baking_until - status.observed_at))
+        back = f"the way back is {status.fallback}" if status.fallback else "there is no way back yet"
+        news.append(f"{status.release} is on trial for {left} more; {back}")
+    if status.last_rollback_at is not None and status.observed_at - status.last_rollback_at < NEWS_SECONDS:
+        ago = render_duration(max(0.0, status.observed_at - status.last_rollback_at))
+        news.append(f"rolled back by itself {ago} ago: `dsops why {status.node}`")
+    return news + [f"{bad.release} is refused here: {bad.reason}" for bad in status.bad]
 
 
 def render_source(fleet: Fleet) -> Text:

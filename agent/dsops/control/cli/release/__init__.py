@@ -1,0 +1,22 @@
+"""`dsops release`: build, bring, activate and look at releases. One file for each verb."""
+
+import click
+
+from dsops.control.cli.release.activate import activate
+from dsops.control.cli.release.build import build
+from dsops.control.cli.release.list import list_releases
+from dsops.control.cli.release.mark import confirm_bad, unmark_bad
+from dsops.control.cli.release.passport import passport
+from dsops.control.cli.release.push import push
+from dsops.control.cli.release.show import show
+
+__all__ = ["release"]
+
+
+@click.group()
+def release() -> None:
+    """Build, bring, activate and look at releases."""
+
+
+for _verb in (build, push, activate, list_releases, show, unmark_bad, confirm_bad, passport):
+    release.add_command(_verb)

@@ -1,0 +1,136 @@
+"""Brings a release to a node: only what it lacks, from where the last try stopped, and whole or not at all."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsops.control.bundle.held import Held
+from dsops.control.fleet.ssh import Session
+from dsops.core.errors import DsopsError
+
+CHUNK = 1 << 18
+# The node reads back and hashes what it got, and its disk may be slow: seconds, and bytes in a second.
+PATIENCE = 120.0
+SLOWEST = 20e6
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A passport as it travels: its text and the signature over it."""
+
+    text: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """Content that the node has not, or not wholly: `held` of `size` bytes are there from an earlier try."""
+
+    sha256: str
+    size: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """sent, there: bytes that went, and bytes that were there already. new: whether the node had not the release."""
+
+    sent: int
+    there: int
+    new: bool
+
+
+def push(
+    session: Session,
+    held: Held,
+    *,
+    passport: Signed | None = None,
+    begin: Callable[[int], None] = lambda _: None,
+    tick: Callable[[int], None] = lambda _: None,
+) -> Pushed:
+    """Brings `held` to the node of the session. begin hears the bytes to send, tick those that went.
+
+    Raises DsopsError. What was sent until then is kept by the node, and a second push goes on there.
+    """
+    total = sum({entry.sha256: entry.size for entry in held.release.files.values()}.values())
+    missing = find_missing(session, held)
+    to_send = sum(one.size - one.held for one in missing)
+    begin(to_send)
+    for one in missing:
+        _send(session, held.file_of(one.sha256), one, tick=tick)
+    return Pushed(sent=to_send, there=total - to_send, new=admit(session, held, passport=passport))
+
+
+def find_missing(session: Session, held: Held) -> tuple[Lacking, ...]:
+    """What the node lacks, the small ones first: they soon say whether the way is good."""
+    sizes = {entry.sha256: entry.size for entry in held.release.files.values()}
+    answer = _ask(session, ["release", "have"], json.dumps(sorted(sizes)), timeout=PATIENCE)
+    try:
+        found = [(str(one["sha256"]), int(one["held"])) for one in answer["missing"]]
+        missing = [Lacking(sha256, sizes[sha256], min(held, sizes[sha256])) for sha256, held in found]
+    except (LookupError, TypeError, ValueError) as error:
+        raise _unreadable(session, answer) from error
+    return tuple(sorted(missing, key=lambda one: (one.size, one.sha256)))
+
+
+def admit(session: Session, held: Held, *, passport: Signed | None) -> bool:
+    """The node proves the release and makes it its own; False when it had it. Raises DsopsError."""
+    said = {"manifest": held.manifest.decode(), "signature": held.signature.decode()}
+    if passport:
+        said |= {"passport": passport.text, "passport_signature": passport.signature}
+    size = sum(entry.size for entry in held.release.files.values())
+    return bool(_ask(session, ["release", "admit"], json.dumps(said), timeout=PATIENCE + size / SLOWEST).get("new"))
+
+
+def read_chunks(file: Path, *, offset: int, tick: Callable[[int], None]) -> Iterator[bytes]:
+    """The file from `offset` on. Raises DsopsError when it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            while chunk := stream.read(CHUNK):
+                yield chunk
+                tick(len(chunk))
+    except OSError as error:
+        raise DsopsError(f"cannot be read ({error.strerror})", where=str(file)) from error
+
+
+def _send(session: Session, file: Path, one: Lacking, *, tick: Callable[[int], None]) -> None:
+    words = ["release", "receive", one.sha256, "--size", str(one.size), "--offset", str(one.held)]
+    went = [one.held]
+
+    def count(size: int) -> None:
+        went[0] += size
+        tick(size)
+
+    chunks = read_chunks(file, offset=one.held, tick=count)
+    try:
+        answer = _load(session, session.ask(words, chunks=chunks, timeout=PATIENCE + one.size / SLOWEST))
+    except DsopsError as error:
+        what = f"{error.what}; {went[0]} of {one.size} bytes of {file.name} went"
+        raise DsopsError(what, where=error.where, mend=error.mend or "push again: it goes on there") from error
+    if answer.get("whole") is not True:
+        what = f"holds {answer.get('held')} of {one.size} bytes of {file.name} though all went"
+        raise DsopsError(what, where=session.server.name, mend="push again: it goes on there")
+
+
+def _ask(session: Session, words: list[str], content: str, *, timeout: float) -> dict[str, Any]:
+    return _load(session, session.ask(words, chunks=[content.encode()], timeout=timeout))
+
+
+def _load(session: Session, text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _unreadable(session, text) from error
+    if not isinstance(data, dict):
+        raise _unreadable(session, data)
+    return data
+
+
+def _unreadable(session: Session, answer: object) -> DsopsError:
+    mend = "run the same dsops version here and on the node (`dsops deploy`)"
+    return DsopsError(
+        f"an answer that this dsops does not understand: {str(answer)[:200]!r}", where=session.server.name, mend=mend
+    )

@@ -1,0 +1,273 @@
+"""`dsops release`: from the words typed to the words shown, against nodes behind real SSH."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+from dsops.control.cli.release import release as command
+from dsops.control.progress import render_bytes
+from dsops.core.errors import DsopsError
+from dsops.core.passport import parse_passport
+
+from tests.control.bundle.test_held import make_held, make_model
+from tests.control.fleet.fake_node import FakeNode, option, write_site
+from tests.control.fleet.sshd import Sshd, run_sshd
+from tests.core.test_status import make_status
+from tests.node.sources.server import Canned, serve
+
+R1, R2 = "r00000000001", "r00000000002"
+
+
+@dataclass
+class Site:
+    """Two gpu servers, an inventory in a checkout, and a folder for this control host's state."""
+
+    root: Path
+    inventory: Path
+    nodes: dict[str, FakeNode]
+
+    def call(self, *words: str) -> Result:
+        verb = [*words, "-i", str(self.inventory)]
+        verb += ["--state", str(self.root / "state")] if words[0] == "activate" else []
+        return CliRunner().invoke(command, verb)
+
+    def done(self, *words: str) -> str:
+        result = self.call(*words)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.stdout
+
+    def asked(self, name: str, verb: str) -> list[list[str]]:
+        """What one node was told of one verb."""
+        return [words for words in self.nodes[name].words if words[: len(verb.split())] == verb.split()]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    nodes = {name: FakeNode(name) for name in ("gpu1", "gpu2")}
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/site.py").write_text("")
+    key = paramiko.ECDSAKey.generate()
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(run_sshd(Sshd(serve=node.serve, allowed=key))) for name, node in nodes.items()
+        }
+        signers = str(tmp_path / "signer/allowed_signers")
+        yield Site(tmp_path, write_site(tmp_path, servers, bundle_allowed_signers=signers), nodes)
+
+
+def error_of(result: Result) -> DsopsError:
+    assert isinstance(result.exception, DsopsError), (result.output, result.exception)
+    return result.exception
+
+
+def test_a_release_is_built_of_a_models_folder_or_its_profile(site: Site) -> None:
+    profile = make_model(site.root)
+    words = ["build", "--root", str(site.root), "--signer", str(site.root / "signer")]
+    first = CliRunner().invoke(command, [*words, str(profile.parent)])
+    assert first.exit_code == 0, first.exception
+    name = first.stdout.split()[1]
+    assert first.stdout.startswith(f"release {name} made: fake int8, fake-engine, 6 files, ")
+    assert "3 golden prompts\n" in first.stdout
+    assert f"next: dsops release push {name}" in first.stdout
+    second = CliRunner().invoke(command, [*words, str(profile), "--json"])
+    data = json.loads(second.stdout)
+    assert (data["release"], data["path"]) == (name, str(site.root / "build/releases" / name))
+    assert (site.root / "build/releases" / name / "release.json.sig").is_file()
+
+
+def test_what_was_built_is_pushed_by_its_id_and_by_its_folder(site: Site) -> None:
+    held = make_held(site.root)
+    (site.root / "build").mkdir()
+    held.path.parent.rename(site.root / "build/releases")
+    folder = site.root / "build/releases" / held.id
+    said = site.done("push", held.id)
+    size = sum({entry.sha256: entry.size for entry in held.release.files.values()}.values())
+    assert f"gpu1: {render_bytes(size)} sent, 0 B were there, " in said
+    assert f"next: dsops release activate {held.id}" in said
+    again = json.loads(site.done("push", str(folder), "gpu2", "--json"))
+    (node,) = again["nodes"]
+    assert (again["release"], node["node"], node["sent"], node["new"]) == (held.id, "gpu2", 0, False)
+
+
+def test_a_bundles_release_is_found_by_its_id(site: Site) -> None:
+    held = make_held(site.root)
+    (site.root / "bundle").mkdir()
+    held.path.parent.rename(site.root / "bundle/releases")
+    text = site.inventory.read_text().replace(
+        "'bundle_allowed_signers'", "'bundle_path': 'bundle', 'bundle_allowed_signers'"
+    )
+    site.inventory.write_text(text)
+    assert "gpu2: " in site.done("push", held.id)
+
+
+def test_an_altered_release_is_refused_before_a_byte_is_sent(site: Site) -> None:
+    held = make_held(site.root)
+    (held.path / "prompts.json").write_text("{}")
+    assert "was altered" in error_of(site.call("push", str(held.path))).what
+    assert [node.words for node in site.nodes.values()] == [[], []]
+
+
+def test_one_node_that_fails_does_not_stop_the_other_and_the_next_step_is_said(site: Site) -> None:
+    held = make_held(site.root)
+    site.nodes["gpu1"].refuse["release have"] = "the disk is full"
+    result = site.call("push", str(held.path))
+    assert result.exit_code == 1
+    assert "gpu1: FAILED: the disk is full\n  mend: as the node says\n" in result.stdout
+    assert "gpu2: " in result.stdout
+    assert f"`dsops release push {held.id} gpu1` goes on where it stopped" in result.stdout
+
+
+def hold(site: Site, *, active: str = R1, other: str = R2) -> None:
+    for node in site.nodes.values():
+        node.hold(active, "active", since=5.0, slot="a", model="tiny", quantization="int8", engine="openvino", bytes=9)
+        node.hold(other, "held", since=9.0)
+
+
+def test_a_release_is_activated_node_by_node_under_one_epoch(site: Site) -> None:
+    hold(site)
+    said = site.done("activate", R2, "--reason", "better")
+    assert f"gpu1: {R2} has the traffic, " in said
+    assert f"gpu2: {R2} has the traffic, " in said
+    (first,), (second,) = site.asked("gpu1", "release activate"), site.asked("gpu2", "release activate")
+    assert first == second
+    assert (option(first, "--epoch"), option(first, "--reason"), option(first, "--wait")) == ("1", "better", "900")
+    assert site.nodes["gpu1"].state.active
+    assert f"gpu1: has {R2} already\ngpu2: has {R2} already\n" == site.done("activate", R2)
+
+
+def test_the_first_refusal_stops_it_and_says_how_far_it_came(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu2"].refuse["release activate"] = "sum: 41 is not 42"
+    error = error_of(site.call("activate", R2))
+    assert error.what == "stopped here: sum: 41 is not 42; done: gpu1"
+    assert (error.where, error.mend) == ("gpu2", "as the node says")
+    site.nodes["gpu1"].refuse["release activate"] = "no memory"
+    site.nodes["gpu1"].switch(R1)
+    assert error_of(site.call("activate", R2)).what == "stopped here: no memory; not touched: gpu2"
+
+
+def test_nothing_is_touched_when_a_node_lacks_it_or_refuses_it(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu2"].releases.pop(R2)
+    error = error_of(site.call("activate", R2))
+    assert (error.what, error.mend) == (f"gpu2 does not hold {R2}", f"`dsops release push {R2} gpu2`")
+    site.nodes["gpu2"].hold(R2, "bad", bad="sum: wrong")
+    error = error_of(site.call("activate", R2))
+    assert error.what == f"{R2} is marked bad on gpu2: sum: wrong"
+    assert "unmark-bad" in error.mend
+    site.nodes["gpu2"].refuse["release list"] = "no helper"
+    assert "gpu2 cannot be asked" in error_of(site.call("activate", R2)).what
+    assert not site.asked("gpu1", "release activate")
+
+
+def test_the_list_shows_what_has_the_traffic_first_and_why_one_is_bad(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu1"].hold("r0", "bad", bad="sum: [wrong]")
+    lines = site.done("list").splitlines()
+    assert lines[1].split()[:7] == ["gpu1", R1, "active", "a", "tiny", "int8", "openvino"]
+    assert [line.split()[1] for line in lines[1:]] == [R1, R2, "r0", R1, R2]
+    assert "sum: [wrong]" in lines[3]
+    data = json.loads(site.done("list", "gpu2", "--json"))
+    assert [one["release"] for one in data["nodes"][0]["releases"]] == [R1, R2]
+
+
+def test_a_node_that_cannot_be_asked_is_said_and_the_others_are_listed(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu1"].refuse["release list"] = "no helper"
+    result = site.call("list")
+    assert result.exit_code == 1
+    assert R1 in result.stdout
+    assert "gpu1 cannot be asked: gpu1: no helper\n  mend: as the node says" in result.stderr
+
+
+def test_a_release_is_shown_with_what_it_promises_and_where_it_is(site: Site) -> None:
+    held = make_held(site.root)
+    site.nodes["gpu1"].hold(held.id, "bad", bad="sum: wrong", slot="b")
+    text = site.done("show", str(held.path))
+    assert f"{held.id}  fake int8, engine fake-engine\n" in text
+    assert "limits   33 tokens of context, 22 of an answer, 7 at once, 11 waiting" in text
+    assert "proof    3 golden prompts; loads within 6 s; a probe takes at most 5 s" in text
+    assert "gpu1     bad, slot b: sum: wrong\n  gpu2     -\n" in text
+    data = json.loads(site.done("show", str(held.path), "--json"))
+    assert (data["manifest"]["model"], data["nodes"]["gpu2"], data["passport"]) == ("fake", None, None)
+
+
+def test_a_release_that_only_nodes_hold_is_shown_from_their_words(site: Site) -> None:
+    hold(site)
+    assert "not on this machine" in site.done("show", R2)
+    error = error_of(site.call("show", "r00000000003"))
+    assert (error.what[:25], error.mend) == ("no release 'r00000000003'", f"did you mean {R2}?")
+
+
+def test_a_bad_mark_is_lifted_or_confirmed_where_it_is(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu2"].hold(R2, "bad", bad="sum: wrong")
+    assert site.done("unmark-bad", R2, "--reason", "it was the disk") == f"gpu2: {R2} may come again\n"
+    assert site.done("confirm-bad", R2, "gpu2", "--reason", "seen twice") == f"gpu2: {R2} stays out\n"
+    assert not site.asked("gpu1", "release unmark-bad")
+    (words,) = site.asked("gpu2", "release unmark-bad")
+    assert (words[2], option(words, "--reason")) == (R2, "it was the disk")
+    error = error_of(site.call("unmark-bad", R1, "--reason", "x"))
+    assert (error.what, error.mend) == (f"no node has marked {R1} bad", f"marked: {R2}")
+
+
+def test_a_mark_that_a_node_does_not_take_is_said(site: Site) -> None:
+    site.nodes["gpu1"].refuse["release confirm-bad"] = "is not marked bad here"
+    result = site.call("confirm-bad", R1, "gpu1", "--reason", "x")
+    assert result.exit_code == 1
+    assert result.stdout == f"gpu1: {R1} cannot: gpu1: is not marked bad here\n  mend: as the node says\n"
+
+
+def test_a_passport_is_taken_signed_kept_and_travels(site: Site) -> None:
+    held = make_held(site.root)
+    site.nodes["gpu1"].hold(held.id, "active", engine="fake-engine")
+    proof = {"release": held.id, "at": 5.0, "accepted": 3, "prompts": 3, "load_seconds": 1.5}
+    status: dict[str, Any] = json.loads(make_status().to_json())
+    status["proof"] = proof | {"tokens_per_second": 700.0, "gpus": ["H100", "H100"]}
+    with serve(Canned({"/v1/status": (200, json.dumps(status).encode())})) as canned:
+        text = site.inventory.read_text().replace(
+            "'ssh_hostname'", f"'dsops_agent_port': {canned.port}, 'ssh_hostname'"
+        )
+        site.inventory.write_text(text)
+        said = site.done("passport", "gpu1", "--signer", str(site.root / "signer"))
+    assert "3 of 3 answers right, loaded in 1.5 s, 700 tokens/s on gpu1 (H100)" in said
+    file = site.root / f"build/releases/passports/{held.id}.json"
+    assert parse_passport(file.read_bytes(), where="x").engine == "fake-engine"
+    assert "passport 3 of 3 answers right" in site.done("show", str(held.path))
+    site.done("push", str(held.path), "gpu2")
+    assert site.nodes["gpu2"].admitted[0]["passport"] == file.read_text()
+    assert site.nodes["gpu2"].admitted[0]["passport_signature"].startswith("-----BEGIN SSH SIGNATURE")
+
+
+def test_a_passport_is_not_signed_with_a_key_made_on_the_spot(site: Site) -> None:
+    error = error_of(site.call("passport", "gpu1", "--signer", str(site.root / "none")))
+    assert error.what == "there is no signing key"
+    assert not (site.root / "none").exists()
+
+
+@pytest.mark.parametrize("words", [("push", "r1"), ("activate", "r1"), ("list",)])
+def test_only_gpu_servers_hold_releases(site: Site, words: tuple[str, ...]) -> None:
+    site.inventory.write_text(site.inventory.read_text() + "lb = [('lb1', {'ssh_hostname': '127.0.0.1'})]\n")
+    error = error_of(site.call(*words, "lb1"))
+    assert (error.what, error.mend) == ("lb1 holds no releases: it is lb", "name one of gpu1, gpu2")
+    assert "did you mean gpu" in error_of(site.call(*words, "gpu9")).mend
+
+
+def test_ids_and_nodes_complete_from_what_is_here(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = make_held(site.root)
+    (site.root / "build").mkdir()
+    held.path.parent.rename(site.root / "build/releases")
+    complete = ShellComplete(command, {}, "release", "_RELEASE_COMPLETE")
+    words = ["push", "-i", str(site.inventory)]
+    assert [item.value for item in complete.get_completions(words, held.id[:4])] == [held.id]
+    assert [item.value for item in complete.get_completions([*words, held.id], "gpu")] == ["gpu1", "gpu2"]
+    assert complete.get_completions(["push", "-i", "/nonexistent.py"], "r") == []
+    verbs = [item.value for item in complete.get_completions([], "")]
+    assert verbs == ["activate", "build", "confirm-bad", "list", "passport", "push", "show", "unmark-bad"]
