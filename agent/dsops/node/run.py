@@ -4,6 +4,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dsops.core.errors import DsopsError
 
@@ -20,10 +21,16 @@ class Done:
 Run = Callable[[Sequence[str]], Done]
 
 
-def run(argv: Sequence[str], *, timeout: float = 10) -> Done:
+class Runner(Protocol):
+    """`run`, where a caller needs another deadline or gives something to read."""
+
+    def __call__(self, argv: Sequence[str], *, timeout: float = 10, input: bytes = b"") -> Done: ...
+
+
+def run(argv: Sequence[str], *, timeout: float = 10, input: bytes = b"") -> Done:
     """Runs a program, whatever its exit code. timeout in seconds. Raises DsopsError when it cannot."""
     try:
-        done = subprocess.run(list(argv), timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run(list(argv), timeout=timeout, input=input, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise DsopsError(f"{argv[0]} is not installed", mend=f"install {argv[0]}") from error
     except OSError as error:

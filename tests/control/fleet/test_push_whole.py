@@ -25,7 +25,10 @@ from tests.control.fleet.sshd import Reply, Sshd, run_sshd
 from tests.control.fleet.test_push import total
 from tests.control.fleet.test_ssh import make_fleet
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the helper answers to root, dsops and dsops-agent only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the helper answers to root, dsops and dsops-agent only"),
+]
 # What the role makes.
 FOLDERS = ("blobs", "releases", "passports", "staging", "slots", "lanes", "state")
 ENV = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

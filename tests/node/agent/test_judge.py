@@ -113,10 +113,20 @@ def test_each_trouble_has_its_words(
     assert NodeStatus.from_json(status.to_json(), where="x") == status
 
 
-def test_an_empty_spare_slot_is_no_trouble_and_a_failed_one_is() -> None:
+def spare_failed(holds: str, *bad: Bad) -> Condition:
     units = {**serving().units, "triton@b.service": unit("triton@b.service", "failed")}
-    status = see(GPU, serving(units=units))
-    assert (status.phase, status.condition) == (Phase.SERVING, Condition.DEGRADED)
+    held, store = {"a": "r1", "b": holds}, StoreReading(NodeState(bad=bad), 5)
+    return see(GPU, serving(units=units, slot_releases=held, store=store)).condition
+
+
+def test_a_spare_slot_that_failed_is_trouble_where_it_is_the_way_back() -> None:
+    assert spare_failed("r0") is Condition.DEGRADED
+
+
+def test_a_spare_slot_that_failed_is_none_where_nobody_would_go_back_to_it() -> None:
+    # What was left because it hung does not end when it is told to, and systemd calls that failed.
+    assert spare_failed("r0", Bad("r0", "it hung", 1.0)) is Condition.OK
+    assert spare_failed("") is Condition.OK
 
 
 def test_a_drained_node_says_who_and_how_to_bring_it_back() -> None:

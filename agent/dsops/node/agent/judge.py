@@ -181,7 +181,7 @@ def check_slots(config: AgentConfig, snapshot: Snapshot, slots: tuple[Slot, ...]
     for slot in slots:
         entity, stable = f"slot {slot.name}", slot.name == snapshot.stable_slot
         mend = f"`dsops logs {config.node} --unit triton@{slot.name}`"
-        if slot.phase is Phase.STOPPED and (stable or slot.unit == "failed"):
+        if slot.phase is Phase.STOPPED and (stable or (slot.unit == "failed" and is_way_back(slot, snapshot))):
             condition = Condition.FAILED if stable else Condition.DEGRADED
             found.append(_finding(entity, "slot.stopped", Verdict.BAD, condition, slot.reason, mend))
         if slot.phase is Phase.UNKNOWN and stable:
@@ -192,6 +192,14 @@ def check_slots(config: AgentConfig, snapshot: Snapshot, slots: tuple[Slot, ...]
             _finding("lane", "lane.empty", Verdict.BAD, Condition.DEGRADED, said, "`dsops deploy`", Blame.DSOPS)
         )
     return tuple(found)
+
+
+def is_way_back(slot: Slot, snapshot: Snapshot) -> bool:
+    """Whether the idle slot holds a release to go back to. One that was left because it hung may end as `failed`."""
+    state = snapshot.store.state
+    if state is None:
+        return bool(slot.release)
+    return bool(slot.release) and state.find_bad(slot.release, at=snapshot.at) is None
 
 
 def check_gateway(config: AgentConfig, gateway: GatewayStatus) -> tuple[Finding, ...]:

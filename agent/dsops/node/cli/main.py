@@ -1,4 +1,4 @@
-"""The local door `dsops node ...`: what an operator may do on one server, at its console or over SSH."""
+"""`dsops node` itself, and its verbs of traffic: status, drain, undrain, logs."""
 
 import asyncio
 import getpass
@@ -18,10 +18,13 @@ import click
 
 from dsops.core.errors import DsopsError
 from dsops.core.status import NodeStatus, suggest
+from dsops.node.cli.proving import Prover, prove_here
+from dsops.node.helper.client import SOCKET as HELPER
 from dsops.node.run import Run, get_output, run
 from dsops.node.sources.config import parse_listen
 from dsops.node.sources.gateway import GatewayStatus, judge_gateway
 from dsops.node.sources.http import Answer, Failure, Target, fetch
+from dsops.node.store.config import PATH as STORE
 
 STILL_IN_FLIGHT = 3
 UNITS = ("triton@*", "dsops-*", "nginx*", "prometheus*")
@@ -30,10 +33,16 @@ _GATEWAY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Door:
-    """What the verbs reach: the gateway's socket, the agent, processes, time, and the audit log."""
+    """What the verbs reach: the gateway's socket, the agent, the helper's socket, processes, time, the audit log.
+
+    store: the file that says where the store lies. prove: asks a slot's release its golden prompts.
+    """
 
     socket: Path
     agent: str
+    helper: Path = HELPER
+    store: Path = STORE
+    prove: Prover = prove_here
     run: Run = run
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -43,13 +52,15 @@ class Door:
 @click.group(name="node", invoke_without_command=True)
 @click.option("--socket", type=click.Path(path_type=Path), default="/run/dsops/gateway.sock", show_default=True)
 @click.option("--agent", default="127.0.0.1:9410", show_default=True, help="Where this server's agent listens.")
+@click.option("--helper", type=click.Path(path_type=Path), default=HELPER, show_default=True)
+@click.option("--store", type=click.Path(path_type=Path), default=STORE, show_default=True)
 @click.option("--ssh", is_flag=True, help="Only for authorized_keys: runs what SSH_ORIGINAL_COMMAND asks for.")
 @click.option("--asked", envvar="SSH_ORIGINAL_COMMAND", default="", hidden=True)
 @click.pass_context
-def node(context: click.Context, socket: Path, agent: str, ssh: bool, asked: str) -> None:
+def node(context: click.Context, socket: Path, agent: str, helper: Path, store: Path, ssh: bool, asked: str) -> None:
     """This server's own door; works without the control host."""
     if context.obj is None:
-        context.obj = Door(socket, agent)
+        context.obj = Door(socket, agent, helper, store)
     if ssh:
         verb, *arguments = parse_asked(asked)
         node.commands[verb].main(arguments, prog_name=f"dsops node {verb}", obj=context.obj)
@@ -106,7 +117,7 @@ def drain(door: Door, reason: str, who: str, wait: float, as_json: bool) -> None
     is_kept = is_persisted(answer)
     lost = "" if is_kept else "; NOT saved to disk: a restart of the gateway would undrain it"
     data = {"drained": seen.drained, "in_flight": seen.in_flight, "persisted": is_kept}
-    _say(as_json, f"drained{left}{lost}", data)
+    say(as_json, f"drained{left}{lost}", data)
     if wait and seen.in_flight:
         sys.exit(STILL_IN_FLIGHT)
 
@@ -119,7 +130,7 @@ def undrain(door: Door, who: str, as_json: bool) -> None:
     """Lets traffic in again."""
     ask_gateway(door, "/undrain", {"who": who})
     door.audit(f"dsops: undrained by {who}")
-    _say(as_json, "traffic is let in again", {"drained": None})
+    say(as_json, "traffic is let in again", {"drained": None})
 
 
 @node.command()
@@ -149,12 +160,17 @@ def check_unit(unit: str) -> str:
 
 def get_status(door: Door) -> NodeStatus:
     """From the agent. Raises DsopsError when it does not answer."""
+    return NodeStatus.from_json(get_from_agent(door, "/v1/status").body, where=door.agent)
+
+
+def get_from_agent(door: Door, path: str, *, allowed: int = 200) -> Answer:
+    """A 200 answer, or one of the status that is allowed beside it. Raises DsopsError."""
     host, port = parse_listen(door.agent, where="--agent")
-    answer = asyncio.run(fetch(Target("/v1/status", host=host, port=port), timeout=_GATEWAY_SECONDS))
-    if not answer.is_ok:
-        mend = "`systemctl status dsops-agent`; it shows why"
-        raise DsopsError(f"the agent does not answer ({answer.says})", where=door.agent, mend=mend)
-    return NodeStatus.from_json(answer.body, where=door.agent)
+    answer = asyncio.run(fetch(Target(path, host=host, port=port), timeout=_GATEWAY_SECONDS))
+    if answer.is_ok or answer.status == allowed:
+        return answer
+    mend = "`systemctl status dsops-agent`; it shows why"
+    raise DsopsError(f"the agent does not answer ({answer.says})", where=door.agent, mend=mend)
 
 
 def ask_gateway(door: Door, path: str, body: Mapping[str, object] | None = None) -> Answer:
@@ -196,6 +212,7 @@ def render_status(seen: NodeStatus) -> str:
     lines = [
         f"node       {seen.node} ({seen.role})",
         f"release    {seen.release or '-'} ({seen.release_state})",
+        *(f"{key:<10} {words}" for key, words in _tell_moves(seen)),
         f"phase      {seen.phase}{_because(seen.phase_reason)}",
         f"condition  {seen.condition}{_because(seen.condition_reason)}",
         f"gpus       {len(seen.gpus)}{_because(seen.gpus_reason)}",
@@ -205,9 +222,21 @@ def render_status(seen: NodeStatus) -> str:
     return "\n".join(lines)
 
 
+def _tell_moves(seen: NodeStatus) -> list[tuple[str, str]]:
+    """What is not as it mostly is."""
+    told = [("ejected", seen.ejected or ""), ("move", seen.move), ("halted", seen.halted)]
+    if seen.baking_until is not None:
+        told.append(("bakes", f"for {max(0.0, seen.baking_until - seen.observed_at) / 60:.0f} min more"))
+    if seen.fallback:
+        told.append(("way back", seen.fallback))
+    told += [("bad", f"{mark.release}: {mark.reason}") for mark in seen.bad]
+    return [(key, words) for key, words in told if words]
+
+
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
-def _say(as_json: bool, line: str, data: Mapping[str, Any]) -> None:
+def say(as_json: bool, line: str, data: Mapping[str, Any]) -> None:
+    """One line for a person, or one JSON object."""
     click.echo(json.dumps(data) if as_json else line)

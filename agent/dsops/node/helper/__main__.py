@@ -1,0 +1,41 @@
+"""`python -m dsops.node.helper [--config /etc/dsops/store.toml] [--socket PATH] [--check]`: systemd starts it."""
+
+# argparse, because a rollback may wait for this start: it comes with Python and is there at once.
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dsops.core.errors import DsopsError
+from dsops.node.helper.desk import build_desk
+from dsops.node.helper.server import Server, get_listener
+from dsops.node.run import run
+from dsops.node.store.config import PATH, read_store_config
+from dsops.node.store.disk import Disk
+
+
+def main() -> None:
+    """Serves until nobody asks."""
+    parser = argparse.ArgumentParser(prog="dsops-helper", description=__doc__)
+    parser.add_argument("--config", type=Path, default=PATH)
+    parser.add_argument("--socket", type=Path, default=None)
+    parser.add_argument("--check", action="store_true")
+    said = parser.parse_args()
+    try:
+        config = read_store_config(said.config)
+        if said.check:
+            print(f"{said.config}: ok")
+            return
+        folder = os.environ.get("RUNTIME_DIRECTORY")
+        seen = Path(folder) / "seen.json" if folder else None
+        desk = build_desk(config, disk=Disk(), run=run, seen=seen)
+        desk.moves.begin()
+        desk.releases.clean_staging(at=desk.now())
+        Server(desk, get_listener(said.socket)).serve()
+    except DsopsError as error:
+        print(f"error: {error}\n  mend: {error.mend}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The helper's verbs that change what serves: activate, proofs, rollback, restart, marks, halt."""
+
+import time
+from dataclasses import replace
+
+from dsops.core.errors import DsopsError
+from dsops.core.node import (
+    SLOTS,
+    Activate,
+    Adopt,
+    Clear,
+    Confirm,
+    Epoch,
+    Halt,
+    NodeState,
+    Proven,
+    Refuted,
+    Restarted,
+    Rollback,
+    Unmark,
+    find_target,
+    step,
+    to_data,
+)
+from dsops.node.helper.asked import Answer, Asked
+from dsops.node.helper.desk import Desk
+from dsops.node.helper.effects import unit_of
+from dsops.node.helper.memory import read_memory
+from dsops.node.helper.signature import check_signature_file
+from dsops.node.helper.tell import Told
+from dsops.node.store.pointers import check_release_id
+from dsops.node.store.releases import MANIFEST, SIGNATURE, sum_sizes
+
+GATEWAY = "dsops-gateway.service"
+RESTART_SECONDS = 120.0
+
+
+def tell_state(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
+    state, seq = desk.moves.read()
+    return {"state": to_data(state), "seq": seq}
+
+
+def activate(desk: Desk, asked: Asked) -> Answer:
+    release, epoch, note = asked.release, asked.request.find_epoch(), asked.get_note()
+
+    def make(state: NodeState) -> Activate:
+        event = Activate(release, desk.now(), note.who, note.reason, epoch)
+        after, _ = step(state, event, desk.config.policy)  # its own refusals come first: they cost nothing
+        desk.releases.get(release)
+        _check_signed(desk, release)
+        _check_memory(desk, release, before=state, after=after)
+        return event
+
+    if desk.releases.has(release):
+        # Hashing may take long after a boot: it must not hold the lock while a rollback waits for it.
+        desk.releases.check_whole(release)
+    return _said(desk.moves.act(make, note=note, epoch=epoch))
+
+
+def _check_signed(desk: Desk, release: str) -> None:
+    path = desk.releases.path(release)
+    manifest = (path / MANIFEST).read_bytes()
+    check_signature_file(manifest, path / SIGNATURE, config=desk.config, run=desk.run)
+
+
+def _check_memory(desk: Desk, release: str, *, before: NodeState, after: NodeState) -> None:
+    memory = read_memory(desk.meminfo)
+    need = (1 + desk.config.memory_reserve) * sum(sum_sizes(desk.releases.get(release)).values())
+    slot = after.move.slot if after.move else ""
+    # What runs in the slot now ends before the new release loads.
+    ends = before.release_in(slot)
+    is_running = bool(ends) and bool(desk.hands.find_warm((slot,), seconds=0.0))
+    freed = sum(sum_sizes(desk.releases.get(ends)).values()) if is_running and desk.releases.is_usable(ends) else 0
+    if memory.available + freed < need:
+        have = f"{(memory.available + freed) / 1e9:.2f} GB"
+        what = f"{release} needs {need / 1e9:.2f} GB of memory beside what runs, {have} are available"
+        mend = "this node cannot hold two copies: drain it and place the release by a deploy, or free memory"
+        raise DsopsError(what, where="memory", mend=mend)
+
+
+def proven(desk: Desk, asked: Asked) -> Answer:
+    release = asked.release
+    note = replace(asked.note, reason=asked.request.find_text("evidence"))
+    return _said(desk.moves.act(Proven(desk.now(), release), note=note))
+
+
+def refuted(desk: Desk, asked: Asked) -> Answer:
+    release, lasting, note = asked.release, asked.request.get_flag("lasting"), asked.get_note()
+    return _said(desk.moves.act(Refuted(desk.now(), note.reason, lasting, release), note=note))
+
+
+def age(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
+    return _said(desk.moves.age())
+
+
+def roll_back(desk: Desk, asked: Asked) -> Answer:
+    began = time.monotonic()
+    request, note, epoch = asked.request, asked.get_note(), asked.request.find_epoch()
+    own = request.get_flag("own")
+    if not asked.is_person and not own:
+        raise DsopsError("the agent may roll back on its own account only", mend="own=true")
+    to = check_release_id(request.words["to"]) if request.words.get("to") else ""
+
+    def make(state: NodeState) -> Rollback:
+        at = desk.now()
+        missing = _find_missing(desk, state)
+        return Rollback(
+            at=at,
+            who=note.who,
+            reason=note.reason,
+            own=own,
+            lasting=request.get_flag("lasting"),
+            warm=_find_warm(desk, state, at=at, to=to, missing=missing),
+            to=to,
+            epoch=epoch,
+            missing=missing,
+        )
+
+    state = desk.moves.act(make, note=note, epoch=epoch)
+    return _said(state) | {"seconds": round(time.monotonic() - began, 4)}
+
+
+def _find_missing(desk: Desk, state: NodeState) -> tuple[str, ...]:
+    """Fallbacks that no slot could serve. One that is damaged counts as missing only while there is a whole one."""
+    names = [one.release for one in state.fallbacks]
+    unusable = tuple(name for name in names if not desk.releases.is_usable(name))
+    damaged = tuple(name for name in names if desk.releases.find_damage(name))
+    is_one_whole = any(name not in damaged and not state.find_bad(name, at=desk.now()) for name in names)
+    return damaged if is_one_whole else unusable
+
+
+def _find_warm(desk: Desk, state: NodeState, *, at: float, to: str, missing: tuple[str, ...]) -> tuple[str, ...]:
+    """Slots that can serve at once: they have run since they had the traffic, or for as long as loading may take."""
+    active = state.active
+    try:
+        target = find_target(state, at=at, to=to, missing=missing)
+    except DsopsError:
+        return ()
+    slots = tuple(slot for slot in SLOTS if state.release_in(slot) == target and active and slot != active.slot)
+    load = float(desk.releases.get(target).probe.load_seconds) if slots else 0.0
+    seconds = min(load, max(0.0, at - active.since)) if active else load
+    return desk.hands.find_warm(slots, seconds=seconds)
+
+
+def restart(desk: Desk, asked: Asked) -> Answer:
+    what, note = asked.request.get_text("unit"), asked.get_note()
+    if what not in ("slot", "gateway"):
+        raise DsopsError(f"{what!r} is nothing to restart", where="unit", mend="slot or gateway")
+    units: list[str] = []
+
+    def ask(state: NodeState) -> None:
+        units.append(GATEWAY if what == "gateway" else unit_of(_get_slot(state)))
+        desk.hands.ask_restart(units[0])
+
+    if asked.is_person:
+        told = Told("restart", "", f"the {what} is restarted: {note.reason}")
+        state = desk.moves.note(told, note=note, then=ask)
+    else:
+        state = desk.moves.act(Restarted(desk.now()), note=note, then=ask)
+    desk.hands.wait_restart(units[0], seconds=RESTART_SECONDS)
+    return _said(state)
+
+
+def _get_slot(state: NodeState) -> str:
+    if state.active is None:
+        raise DsopsError("no slot is active here", mend="activate a release")
+    return state.active.slot
+
+
+def recover(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
+    state, did = desk.moves.recover()
+    return _said(state) | {"did": did}
+
+
+def unmark(desk: Desk, asked: Asked) -> Answer:
+    release = asked.release
+    return _said(desk.moves.act(Unmark(release), note=asked.get_note()))
+
+
+def confirm(desk: Desk, asked: Asked) -> Answer:
+    release = asked.release
+    return _said(desk.moves.act(Confirm(release), note=asked.get_note()))
+
+
+def halt(desk: Desk, asked: Asked) -> Answer:
+    note = asked.get_note()
+    return _said(desk.moves.act(Halt(note.reason), note=note))
+
+
+def clear(desk: Desk, asked: Asked) -> Answer:
+    return _said(desk.moves.act(Clear(), note=asked.get_note()))
+
+
+def adopt_epoch(desk: Desk, asked: Asked) -> Answer:
+    request = asked.request
+    epoch = Epoch(request.get_number("epoch"), request.get_text("holder"))
+    return _said(desk.moves.act(Adopt(epoch), note=asked.get_note()))
+
+
+def _said(state: NodeState) -> Answer:
+    return {"state": to_data(state)}

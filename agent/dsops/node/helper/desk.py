@@ -1,0 +1,84 @@
+"""All parts of a helper, put together once; a test gives its own disk, programs and time."""
+
+import sys
+import syslog
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsops.node.helper.effects import Hands
+from dsops.node.helper.memory import read_memory
+from dsops.node.helper.moves import Moves
+from dsops.node.run import Runner
+from dsops.node.store.blobs import Blobs
+from dsops.node.store.config import StoreConfig
+from dsops.node.store.disk import Disk
+from dsops.node.store.pointers import Pointers
+from dsops.node.store.releases import Releases
+
+MEMINFO = Path("/proc/meminfo")
+
+
+def write_audit(line: str) -> None:
+    """Into the system's audit log."""
+    syslog.openlog("dsops-helper")
+    syslog.syslog(syslog.LOG_NOTICE | syslog.LOG_AUTH, line)
+
+
+def write_log(line: str) -> None:
+    """Into the journal of the helper's unit."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the verbs work with. now: Unix seconds."""
+
+    config: StoreConfig
+    blobs: Blobs
+    releases: Releases
+    moves: Moves
+    hands: Hands
+    run: Runner
+    audit: Callable[[str], None]
+    now: Callable[[], float]
+    meminfo: Path
+
+
+def build_desk(
+    config: StoreConfig,
+    *,
+    disk: Disk,
+    run: Runner,
+    seen: Path | None,
+    meminfo: Path = MEMINFO,
+    now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    audit: Callable[[str], None] = write_audit,
+    log: Callable[[str], None] = write_log,
+) -> Desk:
+    """seen: where it remembers until the next boot what it hashed."""
+    root = config.root
+    hands = Hands(Pointers(root, disk), run, sleep=sleep, clock=clock, log=log)
+    blobs = Blobs(root, disk, seen=seen)
+    moves = Moves(
+        root=root,
+        policy=config.policy,
+        disk=disk,
+        hands=hands,
+        now=now,
+        can_keep_warm=lambda: read_memory(meminfo).free_share >= config.memory_reserve,
+    )
+    return Desk(
+        config=config,
+        blobs=blobs,
+        releases=Releases(root, blobs, disk),
+        moves=moves,
+        hands=hands,
+        run=run,
+        audit=audit,
+        now=now,
+        meminfo=meminfo,
+    )

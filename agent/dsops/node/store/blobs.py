@@ -1,0 +1,232 @@
+"""Blobs: files named by their sha256, root-owned, never changed. What comes in counts only once it was read back."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsops.core.errors import DsopsError
+from dsops.core.release import DIGEST
+from dsops.node.store.disk import CHUNK, Disk, hash_file, on_disk
+
+SYNC_EVERY = 64 * CHUNK
+PUSH_AGAIN = "push the release again"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A blob that is not here. held: bytes of it that wait in staging, from which a push goes on."""
+
+    sha256: str
+    held: int
+
+
+class Blobs:
+    """The blobs of one store. seen: a file that remembers, until the next boot, what was hashed since the last one."""
+
+    def __init__(self, root: Path, disk: Disk, *, seen: Path | None = None) -> None:
+        self._folder = root / "blobs"
+        self._staging = root / "staging"
+        self._disk = disk
+        self._seen = seen
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies, or would."""
+        return self._folder / check_digest(digest)
+
+    def has(self, digest: str) -> bool:
+        """Whether there is a file of that name; `prove` says whether it is what its name says."""
+        return self.path(digest).is_file()
+
+    def find_missing(self, digests: Iterable[str]) -> tuple[Missing, ...]:
+        """Those that must still come."""
+        return tuple(Missing(digest, self._count_held(digest)) for digest in digests if not self.has(digest))
+
+    def receive(self, digest: str, *, size: int, offset: int, read: Callable[[int], bytes]) -> tuple[int, bool]:
+        """Takes bytes from `offset` on until `read` has no more; (bytes held, whether the blob is whole now).
+
+        size, offset: bytes of the whole blob. A cut keeps what came. Raises DsopsError when the hash is another.
+        """
+        if self.has(digest):
+            return size, True
+        part = self._part(digest)
+        with self._locked_part(part) as fd:
+            if self.has(digest):  # another push was quicker, and its part is the blob now
+                return size, True
+            held = os.fstat(fd).st_size
+            self._check_offset(part, size=size, offset=offset, held=held)
+            with on_disk(part):
+                held = self._fill(fd, size=size, offset=offset, read=read)
+            if held < size:
+                return held, False
+            self._keep(fd, part, digest)
+            return size, True
+
+    def adopt(self, file: Path, digest: str) -> None:
+        """Gives a file of this file system its blob's name, without copying. Raises DsopsError when it is another.
+
+        A blob of that name that is here is proven again, and gives way when it is spoilt.
+        """
+        with self._opened(file, os.O_RDONLY) as fd:
+            with on_disk(file):
+                self._prove(fd, file, digest)
+            size = os.fstat(fd).st_size
+        with suppress(DsopsError):
+            self.prove({digest: size})
+            return
+        with on_disk(file):
+            self._disk.link(file, self.path(digest))
+        self.sync()
+
+    def sync(self) -> None:
+        """Makes the blobs' names last."""
+        with on_disk(self._folder):
+            self._disk.sync_folder(self._folder)
+
+    def prove(self, sizes: Mapping[str, int]) -> None:
+        """Hashes every blob that was not yet since the boot. sizes: sha256 -> bytes. Raises DsopsError.
+
+        A rotten one is put aside, so that the next push brings it again.
+        """
+        known = self._read_seen()
+        for digest, size in sizes.items():
+            path = self.path(digest)
+            if known.get(digest) == _fingerprint(path) and _size(path) == size:
+                continue
+            self._check_blob(path, digest, size=size)
+            known[digest] = _fingerprint(path)
+        self._write_seen(known)
+
+    def drop(self, digests: Iterable[str]) -> int:
+        """Removes those that no release holds any more; returns the bytes that came free."""
+        freed = 0
+        for digest in digests:
+            path = self.path(digest)
+            if path.is_file() and path.stat().st_nlink == 1:
+                freed += path.stat().st_size
+                self._disk.unlink(path)
+        self.sync()
+        return freed
+
+    def _check_blob(self, path: Path, digest: str, *, size: int) -> None:
+        if not path.is_file():
+            raise DsopsError(f"the blob {digest[:12]} is not here", where=str(path), mend=PUSH_AGAIN)
+        with self._opened(path, os.O_RDONLY) as fd, on_disk(path):
+            is_good = os.fstat(fd).st_size == size and hash_file(fd) == digest
+        if not is_good:
+            with on_disk(path):
+                self._disk.rename(path, self._staging / f"{digest}.rotten")
+            what = f"the blob {digest[:12]} is not what its name says"
+            raise DsopsError(what, where=str(path), mend=f"{PUSH_AGAIN}; look at the disk, it may be dying")
+
+    def _fill(self, fd: int, *, size: int, offset: int, read: Callable[[int], bytes]) -> int:
+        synced = offset
+        while offset < size and (data := read(min(CHUNK, size - offset))):
+            self._disk.write(fd, data, offset)
+            offset += len(data)
+            if offset - synced >= SYNC_EVERY:
+                self._disk.fdatasync(fd)
+                synced = offset
+        self._disk.fsync(fd)
+        return offset
+
+    def _keep(self, fd: int, part: Path, digest: str) -> None:
+        """R1: what was read back has the name; then it lasts; then it is there."""
+        try:
+            with on_disk(part):
+                self._prove(fd, part, digest)
+        except DsopsError:
+            with suppress(OSError):
+                self._disk.unlink(part)
+            raise
+        with on_disk(part):
+            self._disk.rename(part, self.path(digest))
+        self.sync()
+
+    def _prove(self, fd: int, file: Path, digest: str) -> None:
+        """Raises DsopsError unless the file is what its name will say; then nobody can write it, and it lasts."""
+        self._disk.fsync(fd)
+        if hash_file(fd) != digest:
+            raise DsopsError(f"came altered: it is not {digest[:12]}", where=str(file), mend=PUSH_AGAIN)
+        self._disk.chown_own(fd)
+        self._disk.chmod(fd, 0o444)
+        self._disk.fsync(fd)
+
+    def _check_offset(self, part: Path, *, size: int, offset: int, held: int) -> None:
+        if not 0 <= offset <= size or offset > held:
+            mend = "ask again what is missing, and go on from there"
+            raise DsopsError(f"{held} bytes are held, {offset} is no place to go on from", where=str(part), mend=mend)
+        need = size - offset
+        room = os.statvfs(self._staging)
+        free = room.f_bavail * room.f_frsize
+        if need * 1.1 > free:
+            what = f"the disk has {free / 1e9:.2f} GB left, this blob needs {need * 1.1 / 1e9:.2f} GB"
+            raise DsopsError(
+                what, where=str(self._staging), mend="`dsops node release list`, then `dsops node release remove ID`"
+            )
+
+    @contextmanager
+    def _locked_part(self, part: Path) -> Iterator[int]:
+        """One push at a time writes a part; a second one is told so."""
+        with self._opened(part, os.O_RDWR | os.O_CREAT) as fd:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what = "this blob is just coming in from another push"
+                raise DsopsError(what, where=str(part), mend="wait for it") from error
+            yield fd
+
+    @contextmanager
+    def _opened(self, path: Path, flags: int) -> Iterator[int]:
+        with on_disk(path):
+            fd = self._disk.open(path, flags)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _part(self, digest: str) -> Path:
+        return self._staging / f"{check_digest(digest)}.part"
+
+    def _count_held(self, digest: str) -> int:
+        return _size(self._part(digest)) or 0
+
+    def _read_seen(self) -> dict[str, list[int] | None]:
+        try:
+            data = json.loads(self._seen.read_text()) if self._seen else {}
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _write_seen(self, known: Mapping[str, list[int] | None]) -> None:
+        if self._seen is None:
+            return
+        with suppress(OSError):  # only costs hashing again
+            new = self._seen.with_suffix(f".{os.getpid()}.new")
+            new.write_text(json.dumps({key: value for key, value in known.items() if (self._folder / key).exists()}))
+            new.rename(self._seen)
+
+
+def check_digest(digest: object) -> str:
+    """64 hex digits. Raises DsopsError else: it becomes the name of a file."""
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise DsopsError(f"{digest!r} is no sha256", mend="64 hex digits, in small letters")
+    return digest
+
+
+def _fingerprint(path: Path) -> list[int] | None:
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

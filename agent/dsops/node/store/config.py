@@ -1,0 +1,55 @@
+"""store.toml: where the store lies, whose signature counts, and what dsops may do by itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsops.core.errors import DsopsError
+from dsops.core.node import Policy
+from dsops.node.sources.config import read_config
+
+PATH = Path("/etc/dsops/store.toml")
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Read by the helper and by the agent. Seconds; memory_reserve is a share, of a release's size and of the memory.
+
+    namespace: what a release's signature must be good for, `dsops-release@v1` or `dsops-release-lab@v1`.
+    """
+
+    namespace: str
+    state: str = "/var/lib/dsops"
+    allowed_signers: str = "/etc/dsops/allowed_signers"
+    bake_seconds: float = 1800.0
+    known_good_seconds: float = 86400.0
+    rollbacks_per_day: int = 2
+    restarts_per_hour: int = 2
+    bad_seconds: float = 86400.0
+    memory_reserve: float = 0.1
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return Path(self.state)
+
+    @property
+    def policy(self) -> Policy:
+        """What the brain needs of it."""
+        return Policy(
+            bake_seconds=self.bake_seconds,
+            known_good_seconds=self.known_good_seconds,
+            rollbacks_per_day=self.rollbacks_per_day,
+            restarts_per_hour=self.restarts_per_hour,
+            bad_seconds=self.bad_seconds,
+        )
+
+
+def read_store_config(path: Path = PATH) -> StoreConfig:
+    """Raises DsopsError naming the key."""
+    config = read_config(path, StoreConfig)
+    for key, number in vars(config).items():
+        if isinstance(number, int | float) and number < 0:
+            raise DsopsError(f"should not be below 0, is {number:g}", where=f"{path}: {key}", mend="leave it out")
+    if not config.namespace:
+        raise DsopsError("is empty", where=f"{path}: namespace", mend='namespace = "dsops-release@v1"')
+    return config

@@ -1,0 +1,173 @@
+"""kill -9 at any moment, as a process that really ends: afterwards a whole release serves, and the node goes on."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dsops.core.node import Activate, Proven, Rollback, Step
+from dsops.node.helper.tell import Note
+from dsops.node.run import Done
+from dsops.node.store.disk import Disk
+from dsops.node.store.journal import journal_path, scan_journal
+from dsops.node.store.pointers import LANES
+
+from tests.node.store.bed import CHANGING, Bed, Made, Signer, Systemd, make_release, make_root
+from tests.node.store.test_errors import check_consistent
+
+pytestmark = pytest.mark.slow
+NOTE = Note("kim", "new")
+
+
+class Clock:
+    """Kills its own process at the n-th change of disk or systemd."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalDisk(Disk):
+    """A disk on which one dies."""
+
+    def __init__(self, clock: Clock) -> None:
+        for name in CHANGING:
+            setattr(self, name, self._wrap(getattr(self, name), clock))
+
+    def _wrap(self, real: Callable[..., Any], clock: Clock) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            clock.tick()
+            return real(*args)
+
+        return call
+
+
+class MortalSystemd(Systemd):
+    """A systemd before which one dies."""
+
+    clock: Clock
+
+    def __call__(self, argv: Sequence[str], *, timeout: float = 10, input: bytes = b"") -> Done:
+        self.clock.tick()
+        return super().__call__(argv, timeout=timeout, input=input)
+
+
+def push(bed: Bed, made: Made) -> None:
+    bed.push(made)
+
+
+def activate(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Activate(made.id, bed.at, "kim", "new"), note=NOTE)
+
+
+def prove(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Proven(bed.at, made.id), note=NOTE)
+
+
+def roll_back(bed: Bed, made: Made) -> None:
+    warm = bed.desk().hands.find_warm(("a",), seconds=0)
+    bed.desk().moves.act(Rollback(bed.at, "kim", "x", own=False, lasting=False, warm=warm), note=NOTE)
+
+
+def roll_back_cold(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Rollback(bed.at, "kim", "x", own=False, lasting=False), note=NOTE)
+
+
+def age(bed: Bed, made: Made) -> None:
+    bed.at += bed.config.bake_seconds
+    bed.desk().moves.age()
+
+
+Act = Callable[[Bed, Made], None]
+# The last step of each is the one in which the helper is killed.
+LIVES: dict[str, tuple[Act, ...]] = {
+    "push": (push,),
+    "activate": (push, activate),
+    "prove": (push, activate, prove),
+    "rollback": (push, activate, prove, roll_back),
+    "cold rollback": (push, activate, prove, roll_back_cold),
+    "age": (push, activate, prove, age),
+}
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+def prepare(folder: Path, signer: Signer, pair: tuple[Made, Made], life: str) -> Bed:
+    """`one` serves and is baked; all steps of the life but the last are done with `two`."""
+    bed = Bed(make_root(folder), signer)
+    bed.desk().moves.begin()
+    first: tuple[Act, ...] = (push, activate, prove, age)
+    for step in first:
+        step(bed, pair[0])
+    for step in LIVES[life][:-1]:
+        step(bed, pair[1])
+    return bed
+
+
+def die(bed: Bed, made: Made, step: Act, *, nth: int) -> bool:
+    """Does the step in a process that is killed at its n-th change; False when it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        clock = Clock(nth)
+        bed.disk = MortalDisk(clock)
+        bed.systemd.__class__ = MortalSystemd
+        bed.systemd.clock = clock  # type: ignore[attr-defined]
+        step(bed, made)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_kill_at_any_moment_leaves_a_node_that_serves_and_goes_on(memory: Path, signer: Signer, life: str) -> None:
+    pair = (signer.sign(make_release("one")), signer.sign(make_release("two")))
+    third = signer.sign(make_release("three"))
+    killed = 0
+    for nth in range(1, 200):
+        bed = prepare(memory / f"{nth}", signer, pair, life)
+        before = read_seqs(bed)[-1]
+        if not die(bed, pair[1], LIVES[life][-1], nth=nth):
+            break
+        killed += 1
+        check_consistent(bed, is_served=True)
+        state, _ = bed.desk().moves.recover()
+        check_consistent(bed, is_served=True)
+        assert state.active
+        assert bed.serves()[1] == state.active.release
+        assert bed.desk().hands.pointers.find_damage(state) == []
+        seqs = read_seqs(bed)
+        assert seqs == list(range(seqs[0], seqs[-1] + 1))
+        assert seqs[-1] >= before
+        go_on(bed, pair, third)
+    print(f"{life}: killed at {killed} moments")
+    assert killed >= 3
+
+
+def read_seqs(bed: Bed) -> list[int]:
+    return [record.seq for record in scan_journal(journal_path(bed.root)).records]
+
+
+def go_on(bed: Bed, pair: tuple[Made, Made], third: Made) -> None:
+    """What waits for its proof is proven; then another release is brought in as ever."""
+    state, _ = bed.desk().moves.read()
+    if state.move:
+        assert state.move.step is Step.PROVE
+        bed.desk().moves.act(Proven(bed.at), note=NOTE)
+    for made in (pair[1], third):
+        push(bed, made)
+    assert not [path for path in (bed.root / "staging").iterdir() if path.suffix == ".rotten"]
+    activate(bed, third)
+    prove(bed, third)
+    assert bed.serves()[1] == third.id
+    for lane in LANES:
+        assert (bed.root / "lanes" / lane / "release.json").read_bytes() == third.manifest
