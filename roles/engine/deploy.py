@@ -1,12 +1,13 @@
-"""Engine: its Python, the bundle's release in slot a, the lanes that lead there, and the slot running."""
+"""Engine: its Python, the bundle's release in the store, and the active slot running with what it reads now."""
 
 import json
+from pathlib import Path
 
 from pyinfra.api import deploy
 
 from roles.engine.defaults import Engine
+from roles.engine.release import activated, held, mended
 from roles.ops.bundle import BUNDLE, bundle_path, bundle_sums, bundle_tree
-from roles.ops.files import link
 from roles.ops.packages import install_packages
 from roles.ops.python import environment
 from roles.ops.site import settings
@@ -14,18 +15,15 @@ from roles.ops.slot import slot
 from roles.ops.systems import get_host_system
 from roles.triton.defaults import Triton
 
-LANES = ("l1", "l4", "l20", "l25", "l50")
-SLOT = "a"
 
-
-def release_id() -> str:
-    """The release that the bundle carries."""
-    return str(json.loads((bundle_path() / "bundle.json").read_text())["release"])
+def release_id(bundle: Path) -> str:
+    """The release that a bundle carries."""
+    return str(json.loads((bundle / "bundle.json").read_text())["release"])
 
 
 @deploy("engine")
 def engine() -> None:
-    """Brings the bundle's release to slot a. Lanes that already lead somewhere are the store's and stay."""
+    """Brings the bundle's release in, and gives it the traffic unless this server knows it already."""
     name = settings(Engine).engine_name
     part = f"wheels/engine-{name}"
     install_packages(role="engine")
@@ -38,21 +36,23 @@ def engine() -> None:
         python=get_host_system().python,
         _timeout=600,
     )
-    release = release_id()
-    path = f"/var/lib/dsops/releases/{release}"
-    bundle_tree(f"releases/{release}", path)
-    for lane in LANES:
-        link(name=f"engine: lane {lane}", path=f"/var/lib/dsops/lanes/{lane}", target=f"../slots/{SLOT}", keep=True)
+    release = release_id(bundle_path())
+    source = f"releases/{release}"
+    mended(name="engine: the store's links")
+    held(
+        name=f"engine: release {release}",
+        release=release,
+        source=str(bundle_path() / source),
+        sums=bundle_sums(source),
+        _timeout=3600,
+    )
     seconds = settings(Triton).triton_load_seconds
-    # One node after the other: while a slot restarts, its node is drained and the others carry the traffic.
+    # One node after the other: while one proves a release or restarts a slot, the others carry the traffic.
+    activated(name="engine: release in use", release=release, seconds=seconds, _serial=True, _timeout=seconds + 180)
     slot(
-        name=f"engine: slot {SLOT}",
-        path=f"/var/lib/dsops/slots/{SLOT}",
-        target=f"../releases/{release}",
-        unit=f"triton@{SLOT}.service",
+        name="engine: active slot",
         inputs=["/opt/dsops/bin/dsops-triton", f"/opt/dsops/engines/{name}/venv"],
-        ready="http://127.0.0.1:8100/v2/health/ready",
         seconds=seconds,
         _serial=True,
-        _timeout=seconds + 180,
+        _timeout=seconds + 300,
     )

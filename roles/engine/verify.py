@@ -1,10 +1,8 @@
-"""Do slots and lanes lead to whole releases, and does the engine answer?"""
+"""Do slots and lanes lead to whole releases, and does the engine of the one with the traffic answer?"""
 
 import json
 import shlex
 from typing import Any
-
-import pytest
 
 from roles.ops.proofs import Host, fetch
 
@@ -38,6 +36,7 @@ def test_each_lane_leads_to_a_slot_that_holds_a_release(host: Host) -> None:
     wanted = {f"../slots/{slot}" for slot in find_slots(host)}
     assert set(lanes) == set(LANES)
     assert not {lane: target for lane, target in lanes.items() if not wanted & set(target)}
+    assert len({target for targets in lanes.values() for target in targets}) == 1, "lanes lead to different slots"
 
 
 def test_every_file_of_a_release_has_the_size_that_its_manifest_says(host: Host) -> None:
@@ -46,7 +45,7 @@ def test_every_file_of_a_release_has_the_size_that_its_manifest_says(host: Host)
         listing = host.check_output(f"cd {HOME}/slots/{slot}/ && find . -type f -printf '%P %s\\n'")
         found = {name: int(size) for name, size in (line.rsplit(" ", 1) for line in listing.splitlines())}
         assert {name: found.get(name) for name in files} == files, f"slot {slot}"
-        extra = found.keys() - files.keys() - {"release.json", ".dsops-sums"}
+        extra = found.keys() - files.keys() - {"release.json", "release.json.sig"}
         assert not extra, f"slot {slot}: nothing vouches for these"
 
 
@@ -69,8 +68,9 @@ def test_only_root_can_write_a_release_or_turn_a_lane(host: Host) -> None:
 def test_the_engine_counts_its_progress(host: Host) -> None:
     ports = {"a": 8102, "b": 8202}
     running = [slot for slot in find_slots(host) if host.service(f"triton@{slot}").is_running]
-    if not running:
-        pytest.fail("no slot runs")
+    active = host.check_output(f"readlink {HOME}/lanes/l50").rpartition("/")[2]
+    assert active in running, f"slot {active} has the traffic and does not run"
+    assert host.service(f"triton@{active}").is_enabled, f"slot {active} would not start at boot"
     for slot in running:
         status, metrics = fetch(host, f"http://127.0.0.1:{ports[slot]}/metrics")
         assert status == 200

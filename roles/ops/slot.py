@@ -1,4 +1,4 @@
-"""A Triton slot of a node: its release, its restart, and the traffic that must not notice."""
+"""The Triton slot that has a node's traffic: its restart when what it reads has changed, which nobody must notice."""
 
 import shlex
 from collections.abc import Generator, Sequence
@@ -9,10 +9,12 @@ from pyinfra.api import operation
 
 from roles.ops.files import LinkTarget
 from roles.ops.health import Answers, render_wait
-from roles.ops.units import UnitFact, find_verb, render_start
+from roles.ops.units import UnitFact, find_verb
 
 DOOR = "/opt/dsops/venv/bin/dsops node"
 SOCKET = "/run/dsops/gateway.sock"
+LANE = "/var/lib/dsops/lanes/l50"
+PORTS = {"a": 8100, "b": 8200}
 REASON = "deploy: restarts a slot"
 
 
@@ -31,32 +33,32 @@ def render_undrain() -> str:
     return f"[ ! -S {SOCKET} ] || ! {ours} || {DOOR} undrain --who deploy >/dev/null"
 
 
-@operation()
-def slot(
-    path: str, target: str, *, unit: str, inputs: Sequence[str], ready: str, seconds: int, drain_seconds: int = 60
-) -> Generator[Any, None, None]:
-    """Makes a slot serve the release that `target` names; run it serially, so that one node at a time is out.
+def find_slot(target: str) -> str:
+    """The slot that a lane's link leads to, empty when none does yet."""
+    name = target.rpartition("/")[2]
+    return name if name in PORTS else ""
 
-    + path: the slot's link
-    + target: what it must point to
-    + unit: the slot's unit
-    + inputs: what else the unit reads when it starts
-    + ready: an URL that answers 200 once the release is loaded
+
+@operation()
+def slot(*, inputs: Sequence[str], seconds: int, drain_seconds: int = 60) -> Generator[Any, None, None]:
+    """Makes the slot with the traffic run with what it reads now; run it serially, so that one node at a time is out.
+
+    + inputs: what its unit reads when it starts (the release is not among them: that is the store's)
     + seconds: how long loading may take
     + drain_seconds: how long requests in flight may take to end before the restart
     """
-    points = host.get_fact(LinkTarget, path=path)
-    verb = find_verb(host.get_fact(UnitFact, unit=unit, inputs=[path, *inputs]), reload=False)
-    moved = points != target
-    if not moved and verb is None and host.get_fact(Answers, url=ready):
-        host.noop(f"{path} serves {target}")
+    name = find_slot(host.get_fact(LinkTarget, path=LANE))
+    if not name:
+        host.noop("no slot has the traffic")
         return
-    new = shlex.quote(f"{path}.dsops-new")
+    unit, ready = f"triton@{name}.service", f"http://127.0.0.1:{PORTS[name]}/v2/health/ready"
+    verb = find_verb(host.get_fact(UnitFact, unit=unit, inputs=list(inputs)), reload=False)
+    if verb is None and host.get_fact(Answers, url=ready):
+        host.noop(f"slot {name} serves")
+        return
     yield render_drain(drain_seconds)
-    if moved:
-        yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"
-    if moved or verb:
-        yield f"systemctl enable --quiet {shlex.quote(unit)}"
-        yield render_start(unit, verb="restart", seconds=90)
+    if verb:
+        yield f"systemctl daemon-reload; systemctl enable --quiet {unit}"
+        yield f"{DOOR} restart slot --who deploy --reason {shlex.quote('what it reads has changed')}"
     yield render_wait(ready, unit=unit, seconds=seconds)
     yield render_undrain()

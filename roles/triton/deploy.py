@@ -24,10 +24,6 @@ def triton() -> None:
     wanted = {
         "/opt/dsops/bin": Owner("755"),
         "/opt/dsops/engines": Owner("755"),
-        "/var/lib/dsops/releases": Owner("755"),
-        "/var/lib/dsops/slots": Owner("755"),
-        "/var/lib/dsops/lanes": Owner("755"),
-        "/var/lib/dsops/state": Owner("755"),
     }
     folders(name="triton: folders", wanted=wanted)
     start = (HERE / "templates/dsops-triton").read_text()

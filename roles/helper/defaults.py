@@ -1,0 +1,22 @@
+"""What the helper role takes from the inventory."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Helper:
+    """How long a release is on trial, and how much dsops may do by itself."""
+
+    # What a release's signature must be good for; empty: the one that belongs to bundle_namespace.
+    store_namespace: str = ""
+    # The bake window: for so long after its switch a failing release is blamed first, and the old one stays loaded.
+    store_bake_seconds: int = 1800
+    # A release without fault for so long is known good.
+    store_known_good_seconds: int = 86400
+    # What dsops does by itself on one server, at most.
+    store_rollbacks_per_day: int = 2
+    store_restarts_per_hour: int = 2
+    # How long a mark that dsops set by itself keeps a release out, unless a person confirms it.
+    store_bad_seconds: int = 86400
+    # The share of a release's size, and of the memory, that must stay free beside a second copy.
+    store_memory_reserve: float = 0.1
