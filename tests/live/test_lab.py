@@ -245,6 +245,23 @@ def test_a_killed_server_is_off_and_comes_back_with_its_data(lab: Lab) -> None:
     assert inside(GPU9, "cat /var/lib/dsops/file /root/file").split() == ["kept", "kept"]
 
 
+@pytest.mark.parametrize(("kind", "left"), [("crash", ""), ("hang", "T")])
+def test_the_engine_alone_dies_or_stands_still(lab: Lab, kind: str, left: str) -> None:
+    with pytest.raises(DsopsError, match="no engine runs here"):
+        fault(lab, "gpu9", kind)
+    stand_in = "[Service]\nType=exec\nExecStart=sleep 600\n"
+    inside(GPU9, f"printf '{stand_in}' >/run/systemd/system/triton@.service && systemctl daemon-reload")
+    inside(GPU9, "mkdir -p /var/lib/dsops/lanes && ln -sfn ../slots/a /var/lib/dsops/lanes/l50")
+    inside(GPU9, "systemctl start triton@a triton@b")
+    pid = inside(GPU9, "systemctl show --property=MainPID --value triton@a")
+    try:
+        fault(lab, "gpu9", kind)
+        assert inside(GPU9, f"sleep 0.2; ps -o state= -p {pid} || true") == left
+        assert inside(GPU9, "systemctl is-active triton@b") == "active"
+    finally:
+        inside(GPU9, "systemctl kill --signal=KILL triton@a 'triton@b' || true")
+
+
 def test_a_frozen_server_says_nothing_until_it_is_thawed(lab: Lab) -> None:
     leader = find_leader(lab, "gpu9")
     fault(lab, "gpu9", "freeze")

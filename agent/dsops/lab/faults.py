@@ -1,4 +1,4 @@
-"""Breaks a server on purpose: kill, freeze, thaw, power off. `dsops lab up` mends each of them."""
+"""Breaks a server on purpose: kill, freeze, thaw, power off, or its engine alone. `dsops lab up` mends the server's."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dsops.core.errors import DsopsError
 from dsops.lab import base, cgroups, keys, owner, server
 from dsops.lab.place import Lab, Server
 from dsops.lab.processes import find_leader, find_parts
-from dsops.lab.run import run
+from dsops.lab.run import run, succeeds
 
 
 def kill(lab: Lab, one: Server) -> str:
@@ -38,11 +38,32 @@ def power_off(lab: Lab, one: Server, *, patience: float = 90) -> str:
     return "off"
 
 
+def crash(lab: Lab, one: Server) -> str:
+    """The engine's processes are gone at once, as after a fault of its own."""
+    _signal_engine(lab, one, "KILL")
+    return f"its engine is dead; `dsops why {one.name}` tells what the node does about it"
+
+
+def hang(lab: Lab, one: Server) -> str:
+    """The engine stands still: its doors take connections and never answer."""
+    _signal_engine(lab, one, "STOP")
+    return f"its engine stands still; `dsops why {one.name}` tells what the node does about it"
+
+
+def _signal_engine(lab: Lab, one: Server, name: str) -> None:
+    slot = "$(basename $(readlink /var/lib/dsops/lanes/l50))"  # the one that has the traffic
+    command = f"systemctl is-active -q triton@{slot} && systemctl kill --signal={name} triton@{slot}"
+    if not succeeds(keys.ssh_argv(lab, one, command), timeout=15):
+        raise DsopsError("no engine runs here", where=one.name, mend="`dsops deploy`, or one of gpu1, gpu2, gpu3")
+
+
 FAULTS: dict[str, Callable[[Lab, Server], str]] = {
     "kill": kill,
     "freeze": freeze,
     "thaw": thaw,
     "poweroff": power_off,
+    "crash": crash,
+    "hang": hang,
 }
 
 
