@@ -12,8 +12,8 @@ from dsops.node.agent.events import Now, Seen
 
 DAY = 86400.0
 HOUR = 3600.0
-# A gateway that was restarted so recently, and fails again, is not mended by restarting it.
-GATEWAY_MEMORY_SECONDS = 1800.0
+# A gateway that was restarted so recently, and fails again, is not mended by restarting it. Later the budget counts.
+GATEWAY_MEMORY_SECONDS = 120.0
 # A jump of the clock so shortly before the first BAD may be why.
 JUMP_SECONDS = 30.0
 
