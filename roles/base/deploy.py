@@ -16,6 +16,7 @@ from roles.ops.python import environment
 from roles.ops.site import settings
 from roles.ops.systems import System, check_bundle, get_host_system
 from roles.ops.units import unit
+from roles.ops.upgrade import upgrade
 
 HERE = Path(__file__).parent
 DOOR = "/var/lib/dsops-door"
@@ -69,14 +70,24 @@ def _install_dsops(system: System) -> None:
     bundle_tree("wheels/node")
     bundle_tree("wheels/dsops")
     own = bundle_sums("wheels/dsops")
-    (wheel,) = own.files
+    version = f"{own.id}-{bundle_sums('wheels/node').id}"
+    # All servers build at once; then one after the other is turned to it, and a bad build stops at the first.
     environment(
         name="base: dsops",
         path="/opt/dsops/venv",
-        version=f"{own.id}-{bundle_sums('wheels/node').id}",
+        version=version,
         requirements=[f"{BUNDLE}/wheels/node"],
-        wheels=[f"{BUNDLE}/wheels/dsops/{wheel}"],
+        wheels={f"{BUNDLE}/wheels/dsops/{wheel}": digest for wheel, digest in own.files.items()},
         python=system.python,
+        turn=False,
+        _timeout=600,
+    )
+    upgrade(
+        name="base: dsops in use",
+        path="/opt/dsops/venv",
+        version=version,
+        python=system.python,
+        _serial=True,
         _timeout=600,
     )
 

@@ -10,6 +10,7 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.ssh import run
 
 from roles.base.defaults import Base
+from roles.base.templates.upgrade import PROVEN
 from roles.ops.packages import APT_CONF, read_packages
 from roles.ops.proofs import Host, get_owners, get_public, get_public_ports, get_settings, get_unit, is_container
 from roles.ops.systems import get_system
@@ -91,6 +92,7 @@ def test_dsops_is_installed_whole_and_in_this_version(host: Host) -> None:
     target = host.check_output(f"readlink {ENVIRONMENT}").strip()
     assert target.startswith(f"{ENVIRONMENT}s/")
     assert host.file(f"{target}/.dsops-whole").exists
+    assert host.file(f"{target}/{PROVEN}").exists
     assert __version__ in host.check_output(f"{ENVIRONMENT}/bin/dsops --version")
 
 

@@ -1,8 +1,7 @@
-"""What happens once before a run changes anything: lock, inventory keys, the bundle's proof, quick connections."""
+"""What happens once before a run changes anything: lock, inventory keys, the bundle's proof, sound connections."""
 
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,38 +21,37 @@ from roles.agent.defaults import Agent
 from roles.base.defaults import Base
 from roles.engine.defaults import Engine
 from roles.gateway.defaults import Gateway
+from roles.helper.defaults import Helper
 from roles.monitoring.defaults import Monitoring
 from roles.nginx.defaults import Nginx
+from roles.ops.connection import prepare_connection, quieten
+from roles.ops.order import is_failed, order_servers
 from roles.ops.settings import check_keys, read_settings
+from roles.ops.systems import read_release
 from roles.triton.defaults import Triton
 
 T = TypeVar("T")
-KINDS = (Base, Agent, Triton, Engine, Gateway, Nginx, Monitoring)
-USER_TIMEOUT_MS = 30_000  # a cut link is an error after this, not a hang
-KEEPALIVE = 10  # seconds
+KINDS = (Base, Agent, Triton, Helper, Engine, Gateway, Nginx, Monitoring)
 ONCE = Lock()
 # The roles write through their own channel, without sudo's detour; they are root or nothing.
 OTHER_USERS = ("_sudo", "_sudo_user", "_su_user", "_doas", "_doas_user")
 
 
-def start_site() -> None:
-    """To be called first by every deploy file, for every server. The costly parts happen once a run."""
+def start_site() -> bool:
+    """To be called first by every deploy file, for every server. The costly parts happen once a run.
+
+    False: the server was lost meanwhile. pyinfra counts it as failed; the caller adds nothing more for it, for
+    an error here would end the run of the others too.
+    """
     with ONCE:  # pyinfra loads the deploy for all servers at once
         _guard(_take_lock)
         _guard(_check_inventory)
         _guard(_verify_bundle)
-    tune_connection()
-
-
-def tune_connection() -> None:
-    """TCP_NODELAY (48 ms -> 4.4 ms a command), a user timeout and keepalive on this server's SSH connection."""
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client else None
-    if transport is None or not isinstance(transport.sock, socket.socket):
-        return
-    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-    transport.set_keepalive(KEEPALIVE)
+        quieten()
+        order_servers(host.state)
+    prepare_connection()
+    read_release(host.state, host.name)
+    return not is_failed(host)
 
 
 def lock_path() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from pyinfra import host
+from pyinfra.api import State
 from pyinfra.facts.server import LinuxDistribution
 
 WHEEL = re.compile(r"-cp3(\d+)-cp3\d+-[^-]+\.whl$")
@@ -78,6 +79,12 @@ def check_bundle(system: System, *, packages: str, wheels: Iterable[str], where:
         raise DsopsError(what, where=where, mend="build a bundle with that system's wheels; nothing was changed")
 
 
+@cache
+def read_release(state: State, name: str) -> Mapping[str, str]:
+    """The os-release of a server; read once a run, for it does not change and most roles ask."""
+    return dict(state.inventory.get_host(name).get_fact(LinuxDistribution)["release_meta"])
+
+
 def get_host_system() -> System:
     """The system of the server at hand."""
-    return get_system(host.get_fact(LinuxDistribution)["release_meta"], where=host.name)
+    return get_system(read_release(host.state, host.name), where=host.name)

@@ -103,7 +103,7 @@ DRIFTS = {
     ),
     "a file's owner": Drift(
         "chown nobody /opt/dsops/bin/dsops-triton",
-        ("triton: start script", "engine: slot a"),
+        ("triton: start script", "engine: active slot"),
         "[ $(stat -c %U /opt/dsops/bin/dsops-triton) = root ]",
     ),
     "a stopped service": Drift(
@@ -118,28 +118,48 @@ DRIFTS = {
     ),
     "a deleted lane": Drift(
         "rm /var/lib/dsops/lanes/l20",
-        ("engine: lane l20",),
-        "[ $(readlink /var/lib/dsops/lanes/l20) = ../slots/a ]",
+        ("engine: the store's links",),
+        "[ $(readlink /var/lib/dsops/lanes/l20) = $(readlink /var/lib/dsops/lanes/l50) ]",
     ),
-    "a lane that the store turned": Drift(
-        "ln -sfn ../slots/b /var/lib/dsops/lanes/l1",
-        (),
-        "[ $(readlink /var/lib/dsops/lanes/l1) = ../slots/b ] && ln -sfn ../slots/a /var/lib/dsops/lanes/l1",
+    "a lane that somebody turned by hand": Drift(
+        "ln -sfn ../slots/none /var/lib/dsops/lanes/l1",
+        ("engine: the store's links",),
+        "[ $(readlink /var/lib/dsops/lanes/l1) = $(readlink /var/lib/dsops/lanes/l50) ]",
+    ),
+    "a deleted slot": Drift(
+        "rm /var/lib/dsops/lanes/$(readlink /var/lib/dsops/lanes/l50)",
+        ("engine: the store's links",),
+        "test -f /var/lib/dsops/lanes/l50/release.json",
     ),
     "the link of dsops' own Python": Drift(
         "rm /opt/dsops/venv",
-        ("base: dsops", "gateway: running", "agent: running"),
+        ("base: dsops", "helper: listens", "gateway: running", "agent: running"),
         "/opt/dsops/venv/bin/dsops --version",
     ),
     "a file of the release": Drift(
-        "f=$(readlink -f /var/lib/dsops/slots/a)/chat_template.jinja; printf x >> $f",
-        ("bundle: releases/",),
-        "cd $(readlink -f /var/lib/dsops/slots/a) && ! tail -c 1 chat_template.jinja | grep -q x",
+        "f=$(readlink -f /var/lib/dsops/lanes/l50)/chat_template.jinja; printf x >> $f",
+        ("engine: release r",),
+        "cd $(readlink -f /var/lib/dsops/lanes/l50) && ! tail -c 1 chat_template.jinja | grep -q x",
     ),
     "the mode of a file of the release": Drift(
-        "chmod 600 $(readlink -f /var/lib/dsops/slots/a)/release.json",
-        ("bundle: releases/",),
-        "[ $(stat -L -c %a /var/lib/dsops/slots/a/release.json) = 644 ]",
+        "chmod 600 $(readlink -f /var/lib/dsops/lanes/l50)/release.json",
+        ("engine: release r",),
+        "[ $(stat -L -c %a /var/lib/dsops/lanes/l50/release.json) = 444 ]",
+    ),
+    "a file of the release that is gone": Drift(
+        "rm $(readlink -f /var/lib/dsops/lanes/l50)/prompts.json",
+        ("engine: release r",),
+        "test -s /var/lib/dsops/lanes/l50/prompts.json",
+    ),
+    "the helper's door": Drift(
+        "systemctl stop dsops-helper.socket dsops-helper.service; systemctl disable -q dsops-helper.socket",
+        ("helper: listens",),
+        "systemctl is-active --quiet dsops-helper.socket && systemctl is-enabled --quiet dsops-helper.socket",
+    ),
+    "who may speak to the helper": Drift(
+        "gpasswd -d dsops-agent dsops-store",
+        ("helper: the agent",),
+        "id -nG dsops-agent | grep -qw dsops-store",
     ),
     "a unit's file, its daemon-reload already done": Drift(
         "echo '# by hand' >> /etc/systemd/system/dsops-agent.service; systemctl daemon-reload",
@@ -179,15 +199,16 @@ def test_a_deploy_mends_exactly_what_drifted(server: Server, name: str) -> None:
     proof = ssh(server, drift.proof)
     assert proof.returncode == 0, proof
     # Operation names of the bundle's release end with its id.
-    assert [re.sub(r"(releases/).*", r"\1", one) for one in mended.changed] == list(drift.mended)
+    assert [re.sub(r"(release r)[0-9a-f]{12}", r"\1", one) for one in mended.changed] == list(drift.mended)
     assert deploy().changed == []
 
 
 WIPE = """
-systemctl stop dsops-agent dsops-gateway triton@a triton@b 2>/dev/null
-systemctl disable -q dsops-agent dsops-gateway triton@a 2>/dev/null
-rm -rf /opt/dsops /etc/dsops /var/lib/dsops/bundle /var/lib/dsops/apt-lists /var/lib/dsops/releases
-rm -rf /var/lib/dsops/slots /var/lib/dsops/lanes /etc/systemd/system/triton@.service /etc/systemd/system/dsops-*.service
+systemctl stop dsops-helper.socket dsops-helper dsops-agent dsops-gateway triton@a triton@b 2>/dev/null
+systemctl disable -q dsops-helper.socket dsops-agent dsops-gateway triton@a triton@b 2>/dev/null
+rm -rf /opt/dsops /etc/dsops
+for part in bundle apt-lists blobs releases passports staging slots lanes state; do rm -rf /var/lib/dsops/$part; done
+rm -rf /etc/systemd/system/triton@.service /etc/systemd/system/dsops-*.service /etc/systemd/system/dsops-*.socket
 systemctl daemon-reload
 dpkg --force-depends --purge libpython3.11 libpython3.11-dev chrony python3.11-venv python3-venv python3-pip-whl \
     python3-setuptools-whl >/dev/null 2>&1
@@ -205,8 +226,10 @@ MOMENTS = (
     ("triton: unit", 0.02),
     ("engine: apt source", 0.03),
     ("engine: openvino", 2.0),
-    ("bundle: releases", 0.1),
-    ("engine: slot a", 0.05),
+    ("helper: listens", 0.05),
+    ("engine: release r", 0.1),
+    ("engine: release in use", 0.3),
+    ("engine: release in use", 2.0),
     ("gateway: unit", 0.02),
     ("gateway: running", 0.05),
     ("agent: configuration", 0.05),

@@ -84,7 +84,7 @@ def test_the_whole_site_is_built_in_order_and_every_operation_has_its_own_name(d
     names = operations(said)
     roles = list(dict.fromkeys(name.split(" | ")[0] for name in names))
     # Servers of different groups go side by side; on each of them this is the order.
-    gpu = ("base", "triton", "engine", "gateway", "agent")
+    gpu = ("base", "triton", "helper", "engine", "gateway", "agent")
     assert [role for role in roles if role in gpu] == list(gpu)
     assert set(roles) - set(gpu) == {"nginx", "monitoring"}
     assert (roles[0], roles[-1]) == ("base", "agent")

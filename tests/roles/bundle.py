@@ -34,6 +34,7 @@ def write_bundle(folder: Path, *, system: str = "debian 12", python: str = "") -
         "wheels/engine-openvino/requirements.txt": "numpy==1.26.4",
         "triton/bin/tritonserver": "program",
         f"releases/{RELEASE}/release.json": "{}",
+        f"releases/{RELEASE}/release.json.sig": "signed",
         f"releases/{RELEASE}/models/llm/1/model.py": "",
         "bundle.json": json.dumps({"release": RELEASE}),
     }
@@ -61,6 +62,8 @@ def write_secrets(folder: Path) -> dict[str, str]:
     }
     for name, content in named.items():
         (folder / name).write_text(content)
+    if not (folder / "allowed_signers").exists():
+        (folder / "allowed_signers").write_text('somebody namespaces="test@v1" ssh-ed25519 AAAA\n')
     return {name: str(folder / name) for name in named}
 
 

@@ -15,6 +15,7 @@ from roles.agent.deploy import agent
 from roles.base.deploy import base
 from roles.engine.deploy import engine
 from roles.gateway.deploy import gateway
+from roles.helper.deploy import find_namespace, helper
 from roles.monitoring.deploy import monitoring
 from roles.nginx.deploy import nginx
 from roles.triton.deploy import triton
@@ -27,6 +28,7 @@ ROLES: dict[str, tuple[Any, str]] = {
     "base": (base, "mon1"),
     "agent": (agent, "gpu1"),
     "triton": (triton, "gpu1"),
+    "helper": (helper, "gpu1"),
     "engine": (engine, "gpu1"),
     "gateway": (gateway, "gpu1"),
     "nginx": (nginx, "lb1"),
@@ -92,7 +94,7 @@ def test_each_system_gets_its_own_python_of_3_11_or_newer(
     tmp_path: Path, system: str, python: str, packages: str
 ) -> None:
     text = "\n".join(commands("base", tmp_path, system=system))
-    assert f"&& {python} -m venv /opt/dsops/venvs/" in text
+    assert f"; {python} -m venv ${{pip:+--without-pip}} /opt/dsops/venvs/" in text
     assert all(f"look {name} " in text for name in packages.split())
 
 
@@ -104,16 +106,36 @@ def test_the_engine_gets_the_python_library_of_the_system(tmp_path: Path, system
     assert any(f"look {library} " in line for line in commands("engine", tmp_path, system=system))
 
 
-def test_the_engine_leads_slot_and_lanes_to_the_bundles_release_and_waits_for_it(tmp_path: Path) -> None:
+def test_the_helper_is_behind_its_socket_before_the_engine_asks_it(tmp_path: Path) -> None:
+    said = commands("helper", tmp_path)
+    assert any("systemctl start dsops-helper.socket" in line for line in said)
+    assert not any("start dsops-helper.service" in line for line in said)
+    assert any("useradd" in line and "-G dsops-store dsops-agent" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "release"),
+    [("dsops-bundle@v1", "dsops-release@v1"), ("dsops-bundle-lab@v1", "dsops-release-lab@v1")],
+)
+def test_whoever_signs_a_sites_bundles_signs_its_releases(bundle: str, release: str) -> None:
+    assert find_namespace(bundle) == release
+
+
+def test_a_list_in_which_nobody_may_sign_releases_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/allowed_signers").write_text('somebody namespaces="other@v1" ssh-ed25519 AAAA\n')
+    with pytest.raises(DeployError, match=r"nobody in it may sign for test@v1\n  mend: add it to a signer's line"):
+        commands("helper", tmp_path)
+
+
+def test_the_engine_brings_the_bundles_release_to_the_helper_and_waits_for_its_traffic(tmp_path: Path) -> None:
     said = commands("engine", tmp_path)
-    assert any(f"ln -sfn ../releases/{RELEASE} /var/lib/dsops/slots/a.dsops-new" in line for line in said)
-    for lane in ("l1", "l4", "l20", "l25", "l50"):
-        assert any(f"ln -sfn ../slots/a /var/lib/dsops/lanes/{lane}.dsops-new" in line for line in said)
-    start = next(i for i, line in enumerate(said) if "systemctl restart triton@a.service" in line)
-    drain = next(i for i, line in enumerate(said) if "node drain" in line)
-    undrain = next(i for i, line in enumerate(said) if "node undrain" in line)
-    ready = next(i for i, line in enumerate(said) if "until" in line and "/v2/health/ready" in line)
-    assert drain < start < ready < undrain
+    adopt = next(i for i, line in enumerate(said) if f"release adopt /var/lib/dsops/staging/deploy-{RELEASE}" in line)
+    activate = next(i for i, line in enumerate(said) if f"release activate {RELEASE} --who deploy" in line)
+    assert adopt < activate
+    assert "--wait" in said[activate]
+    # The links are the helper's alone.
+    assert not any("ln -s" in line and ("/slots/" in line or "/lanes/" in line) for line in said)
 
 
 def test_a_secret_shows_up_in_no_command(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from jinja2.exceptions import UndefinedError
 
 from roles.agent.defaults import Agent
 from roles.gateway.defaults import Gateway
+from roles.helper.defaults import Helper
 from roles.monitoring.defaults import Monitoring
 from roles.nginx.defaults import Nginx
 from roles.ops.files import render
@@ -35,8 +36,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "role": "gpu",
         "units": ("a.service", "b.service"),
         "said": Agent(),
+        "peers": [("gpu2", "10.0.0.12:9410")],
     },
     "agent/templates/dsops-agent.service.j2": {"gpu": True},
+    "helper/templates/store.toml.j2": {"said": Helper(), "purpose": "dsops-release@v1"},
     "triton/templates/triton@.service.j2": {"said": Triton(triton_memory_max="64G")},
     "gateway/templates/gateway.toml.j2": {"said": GATEWAY, "keys": "/etc/dsops/api-keys"},
     "gateway/templates/dsops-gateway.service.j2": {},
@@ -87,6 +90,15 @@ def test_the_agents_configuration_passes_its_own_check(tmp_path: Path, role: str
     path = tmp_path / "agent.toml"
     path.write_text(read("agent/templates/agent.toml.j2", role=role, units=()))
     assert get_config(path)
+
+
+def test_the_stores_configuration_passes_its_own_check_and_says_what_the_brain_assumes(tmp_path: Path) -> None:
+    from dsops.core.node import Policy
+    from dsops.node.store.config import read_store_config
+
+    path = tmp_path / "store.toml"
+    path.write_text(read("helper/templates/store.toml.j2"))
+    assert read_store_config(path).policy == Policy()
 
 
 def test_the_balancers_configuration_passes_its_own_check(tmp_path: Path) -> None:
@@ -177,6 +189,16 @@ def test_every_unit_of_ours_is_locked_in(unit: str) -> None:
     )
     assert not [line for line in wanted if line not in text]
     assert "User=root" not in text
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_agents_exposure_stays_small(tmp_path: Path, gpu: bool) -> None:
+    analyze = find_program("systemd-analyze")
+    path = tmp_path / "dsops-agent.service"
+    path.write_text(read("agent/templates/dsops-agent.service.j2", gpu=gpu))
+    words = [analyze, "security", "--offline=true", "--threshold=15", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
 
 
 def test_the_defaults_of_every_role_are_plain_data() -> None:
