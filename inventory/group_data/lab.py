@@ -22,3 +22,6 @@ monitoring_users_file = "/var/lib/dsops-lab/secrets/monitoring-users"
 monitoring_password_file = "/var/lib/dsops-lab/secrets/monitoring-password"
 monitoring_tls_cert_file = "/var/lib/dsops-lab/secrets/mon-cert.pem"
 monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
+
+# The tests restart agents; an operator's site has 120.
+agent_hold_seconds = 15.0

@@ -1,4 +1,4 @@
-"""The live tests' fixtures."""
+"""The live tests' fixtures, and the table of what came when at the end of a run."""
 
 import os
 import ssl
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.live.moves import Shelf
 from tests.live.site import SECRETS, Service, restore
+from tests.live.watch import CASES, HEAD
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,17 @@ def fleet(service: Service) -> Iterator[Service]:
     restore()
     yield service
     restore()
+
+
+@pytest.fixture(scope="session")
+def shelf(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Releases that were made to fail."""
+    return Shelf(tmp_path_factory.mktemp("ills"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came when, case by case."""
+    if CASES:
+        terminalreporter.section("seconds from the onset of each fault", sep="-")
+        for line in (HEAD, *(case.render() for case in CASES)):
+            terminalreporter.write_line(line)

@@ -5,10 +5,12 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import openai
 
 MODEL = "tiny-r1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Asked:
     end: float
     streamed: bool
     problem: str = ""
+
+    @property
+    def ended_at(self) -> float:
+        """Unix seconds of the end."""
+        return time.time() - time.monotonic() + self.end
 
 
 @dataclass
@@ -32,6 +39,17 @@ class Load:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[Asked] = field(default_factory=list)
     started: int = 0
+    patience: float = 60.0  # seconds that requests under way may still take at the end
+
+    async def end(self, task: asyncio.Task[list[Asked]]) -> None:
+        """No new requests; those under way may end, but not for ever."""
+        self.stop.set()
+        await asyncio.wait([task], timeout=self.patience)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        elif error := task.exception():
+            raise error
 
     async def run(self) -> list[Asked]:
         """All requests, in the order of their ends."""
@@ -51,6 +69,8 @@ class Load:
             problem = "" if said == str(a + b) else f"{a}+{b}: said {said!r}"
         except (openai.OpenAIError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
+        except asyncio.CancelledError:
+            problem = "still waiting when all was over"
         self.asked.append(Asked(start, time.monotonic(), streamed, problem))
 
     async def _plain(self, question: str) -> str:
@@ -75,12 +95,28 @@ class Load:
         return "".join(parts).strip()
 
 
-async def run_beside(load: Load, act: Callable[[], float], *, before: float, after: float) -> float:
+async def run_beside(load: Load, act: Callable[[], T], *, before: float, after: float) -> T:
     """Keeps the load up `before` seconds, does `act` in a thread, goes on for `after`; returns what act returned."""
     task = asyncio.create_task(load.run())
     await asyncio.sleep(before)
-    result = await asyncio.to_thread(act)
-    await asyncio.sleep(after)
-    load.stop.set()
-    await task
+    try:
+        result = await asyncio.to_thread(act)
+        await asyncio.sleep(after)
+    finally:
+        await load.end(task)
     return result
+
+
+def run_under(
+    client: openai.AsyncOpenAI, act: Callable[[], T], *, before: float = 1.0, after: float = 1.0, patience: float = 3.0
+) -> tuple[T, Load]:
+    """What `act` returned while 16 clients asked, half of them streaming, and what they got.
+
+    patience: seconds that the last ones may take; those on an engine that hangs are lost.
+    """
+
+    async def run() -> tuple[T, Load]:
+        load = Load(client, parallel=16, total=None, patience=patience)
+        return await run_beside(load, act, before=before, after=after), load
+
+    return asyncio.run(run())

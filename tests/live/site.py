@@ -1,14 +1,17 @@
 """How live tests reach the lab: its command, its servers, its service, and a way back after they broke something."""
 
 import json
+import shlex
 import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -19,6 +22,29 @@ SECRETS = LAB / "secrets"
 INVENTORY = ROOT / "inventory/lab.py"
 ENDPOINT = "https://10.99.0.10"
 NUMBERS = {"lb1": 10, "gpu1": 11, "gpu2": 12, "gpu3": 13, "mon1": 20}
+GPUS = ("gpu1", "gpu2", "gpu3")
+HOLD_SECONDS = 15  # inventory/group_data/lab.py: an agent that just started does not act
+FORGET = """
+import sqlite3, subprocess
+path = "/var/lib/dsops-agent/history.db"
+if sqlite3.connect(path).execute("select 1 from kept where key = 'restarts'").fetchall():
+    subprocess.run(["systemctl", "stop", "dsops-agent"], check=True)
+    with sqlite3.connect(path) as database:
+        database.execute("delete from kept where key = 'restarts'")
+    subprocess.run(["systemctl", "start", "dsops-agent"], check=True)
+    print("forgot")
+"""
+WHO = ("--who", "live test", "--reason", "live test")
+# Whatever a test stopped, wedged, filled up or hid goes on again.
+WAKE = """
+rm -f /var/cache/dsops-triton/*/ill /var/lib/dsops/full /var/lib/dsops/rest
+test ! -e /etc/dsops/store.toml.kept || mv /etc/dsops/store.toml.kept /etc/dsops/store.toml
+for unit in triton@a triton@b dsops-gateway dsops-agent dsops-helper; do
+    systemctl kill --signal=CONT $unit 2>/dev/null
+done
+systemctl reset-failed
+systemctl start dsops-helper.socket dsops-gateway dsops-agent
+"""
 ADDRESSES = {name: f"10.99.0.{number}" for name, number in NUMBERS.items()}
 
 
@@ -28,11 +54,16 @@ def dsops(*words: str | Path, timeout: float = 300, cwd: Path = ROOT) -> subproc
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd)
 
 
-def on(node: str, command: str, *, timeout: float = 60) -> str:
-    """Runs a shell command on a lab server as root; its output. Fails the test when the command fails."""
+def ssh(node: str, command: str, *, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Runs a shell command on a lab server as root."""
     argv = ["ssh", "-q", "-i", LAB / "ssh/id_ed25519", "-o", f"UserKnownHostsFile={LAB}/ssh/known_hosts"]
     argv += ["-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", f"root@{ADDRESSES[node]}", command]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, input=stdin)
+
+
+def on(node: str, command: str, *, timeout: float = 60) -> str:
+    """Its output. Fails the test when the command fails."""
+    done = ssh(node, command, timeout=timeout)
     assert done.returncode == 0, f"{node}: {command}\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
 
@@ -62,28 +93,145 @@ def wait(what: str, look: Callable[[], bool], *, seconds: float = 60) -> float:
     return time.monotonic() - since
 
 
+def read_agent(node: str, path: str = "/v1/status", *, timeout: float = 2) -> dict[str, Any]:
+    """What a node's agent says. Raises OSError when it says nothing."""
+    with urllib.request.urlopen(f"http://{ADDRESSES[node]}:9410{path}", timeout=timeout) as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
+
+
+def find_status(node: str) -> dict[str, Any] | None:
+    """The same status, None while nobody answers."""
+    try:
+        return read_agent(node)
+    except (OSError, ValueError):
+        return None
+
+
+def node_door(node: str, *words: str, stdin: str = "", timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    """`dsops node WORDS` as root at the node's console."""
+    line = shlex.join(["/opt/dsops/venv/bin/dsops", "node", *words])
+    return ssh(node, line, stdin=stdin, timeout=timeout)
+
+
+def get_good() -> str:
+    """The bundle's release: the one that every node serves unless a test does something."""
+    return str(json.loads((LAB / "bundle/current/bundle.json").read_text())["release"])
+
+
 def restore() -> None:
-    """Every server up, undrained and in the balancer's set, whatever a test did."""
+    """Every server up, and every gpu server as it was: undrained, cleared, the good release with the traffic."""
     if is_well():
         return
-    done = dsops("lab", "up")
-    assert done.returncode == 0, done.stderr
-    for node in ("gpu1", "gpu2", "gpu3"):
-        wait(f"{node}: gateway up", lambda n=node: _answers(n))
-        if '"draining"' in on(node, "/opt/dsops/venv/bin/dsops node status --json 2>/dev/null || true"):
-            dsops("undrain", node, "-i", INVENTORY)
-        wait(f"{node} healthy", lambda n=node: healthy(n), seconds=90)
+    if not all(is_up(address) for address in ADDRESSES.values()):
+        done = dsops("lab", "up")
+        assert done.returncode == 0, done.stderr
+    with ThreadPoolExecutor(len(GPUS)) as pool:
+        list(pool.map(restore_node, GPUS))
     wait("all nodes in", lambda: all(node["in"] for node in balancer().values()))
+    wait("all well", is_well, seconds=90)
+
+
+def restore_node(node: str) -> None:
+    """Undrained, not halted, nothing marked bad, and the good release active."""
+    good = get_good()
+    if is_untouched(find_status(node), good=good) and healthy(node):
+        return
+    ssh(node, WAKE)
+    wait(f"{node}: agent and gateway up", lambda: find_status(node) is not None and _answers(node))
+    wait(f"{node}: no move", lambda: not read_agent(node)["move"], seconds=120)
+    status = read_agent(node)
+    if status["drained"]:
+        node_door(node, "undrain", "--who", "live test")
+    if status["halted"] or status["last_rollback_at"]:
+        node_door(node, "clear", *WHO)
+    if good in [mark["release"] for mark in status["bad"]]:
+        unmark(node, good)
+    if status["release"] != good:
+        give_good(node, good)
+    for mark in read_agent(node)["bad"]:
+        unmark(node, mark["release"])
+    wait(f"{node} healthy", lambda: healthy(node), seconds=90)
+
+
+def give_good(node: str, good: str) -> None:
+    """The good release active, by a rollback (which is quick) or else by activating it."""
+    if node_door(node, "rollback", "--to", good, *WHO).returncode != 0:
+        done = node_door(node, "release", "activate", good, *WHO, "--wait", "80")
+        assert done.returncode == 0, f"{node}: {done.stdout}{done.stderr}"
+    wait(f"{node}: the good release", lambda: read_agent(node)["release"] == good, seconds=90)
+
+
+def unmark(node: str, release: str) -> None:
+    """Takes a bad mark away, if there is one."""
+    node_door(node, "release", "unmark-bad", release, *WHO)
+
+
+def is_up(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"http://{address}:9410/v1/status", timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def is_well() -> bool:
-    """Whether all five servers answer and all three nodes take traffic."""
-    try:
-        for address in ADDRESSES.values():
-            urllib.request.urlopen(f"http://{address}:9410/v1/status", timeout=1).close()
-        return all(node["in"] for node in balancer().values()) and all(healthy(f"gpu{i}") for i in (1, 2, 3))
-    except OSError:
+    """Whether all five servers answer and all three nodes serve the good release and take traffic."""
+    good = get_good()
+    if not all(is_up(address) for address in ADDRESSES.values()):
         return False
+    try:
+        is_in = all(node["in"] for node in balancer().values()) and all(healthy(node) for node in GPUS)
+    except (OSError, ValueError):
+        return False
+    return is_in and all(is_untouched(find_status(node), good=good) for node in GPUS)
+
+
+def is_untouched(status: dict[str, Any] | None, *, good: str) -> bool:
+    """Whether nothing is left of a test in what a node's agent says."""
+    keys = ("move", "halted", "bad", "ejected", "drained", "strikes", "last_rollback_at")
+    return status is not None and status["release"] == good and not any(status[key] for key in keys)
+
+
+def edit_state(node: str, expression: str) -> None:
+    """What cannot be waited for: writes a state into the node's journal, as the store itself would.
+
+    expression: Python, of `state` (core.node.NodeState) with `replace` and `now`.
+    """
+    code = f"""
+import time
+from dataclasses import replace
+from pathlib import Path
+from dsops.core.node import *
+from dsops.node.store.disk import Disk
+from dsops.node.store.journal import Journal, Record, read_state
+root, now = Path("/var/lib/dsops"), time.time()
+state, seq = read_state(root)
+state = {expression}
+Journal(root, Disk()).append(Record(seq + 1, now, "edited", "", "a live test wrote this", "live test", state))
+"""
+    done = ssh(node, "/opt/dsops/venv/bin/python -", stdin=code)
+    assert done.returncode == 0, done.stderr
+
+
+def forget_restarts(*nodes: str) -> None:
+    """Makes the agents forget that they restarted something within the hour, in an earlier test or run."""
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        told = list(pool.map(lambda node: ssh(node, "/opt/dsops/venv/bin/python -", stdin=FORGET).stdout, nodes))
+    if any(told):
+        for node in nodes:
+            wait(f"{node}: agent up", lambda node=node: find_status(node) is not None)
+        time.sleep(HOLD_SECONDS)
+
+
+def end_bake(node: str, *, seconds: float = 30) -> None:
+    """As if the active release had been on trial for long enough; the slot that was kept warm stops."""
+    edit_state(node, "replace(state, active=replace(state.active, since=now - 7200))")
+    wait(f"{node}: baked", lambda: is_baked(find_status(node)), seconds=seconds)
+
+
+def is_baked(status: dict[str, Any] | None) -> bool:
+    return status is not None and status["release_state"] in ("active", "known_good") and not status["move"]
 
 
 def _answers(node: str) -> bool:
@@ -106,7 +254,7 @@ class Service:
         http = httpx.Client(verify=self.context, timeout=60)
         return openai.OpenAI(base_url=f"{ENDPOINT}/v1", api_key=key or self.key, http_client=http, max_retries=0)
 
-    def async_client(self) -> openai.AsyncOpenAI:
-        """The same, asynchronous."""
-        http = httpx.AsyncClient(verify=self.context, timeout=60, limits=httpx.Limits(max_connections=64))
+    def async_client(self, *, limit: int = 64) -> openai.AsyncOpenAI:
+        """The same, asynchronous. limit: connections at once."""
+        http = httpx.AsyncClient(verify=self.context, timeout=60, limits=httpx.Limits(max_connections=limit))
         return openai.AsyncOpenAI(base_url=f"{ENDPOINT}/v1", api_key=self.key, http_client=http, max_retries=0)
