@@ -9,7 +9,7 @@ import pytest
 from tests.live import faults
 from tests.live.load import Load, run_beside, run_under
 from tests.live.moves import Shelf, activate, bring, push
-from tests.live.site import GPUS, Service, end_bake, get_good, on, read_agent
+from tests.live.site import GPUS, Service, end_bake, forget_restarts, get_good, on, read_agent
 from tests.live.watch import Case, Watch, find_lost, find_why, tell_case
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -211,7 +211,7 @@ def find_pids(node: str) -> list[int]:
 
 def saturate(fleet: Service, *, seconds: float, act: Callable[[], None] = lambda: None) -> Load:
     """More clients than the three nodes' places: requests wait in every engine's queue."""
-    load = Load(fleet.async_client(limit=400), parallel=256, total=None, patience=60)
+    load = Load(fleet.async_client(limit=400), parallel=224, total=None, patience=60)
 
     def wait() -> None:
         act()
@@ -235,7 +235,7 @@ def test_a_saturated_service_with_an_engine_ten_times_slower_is_left_alone_while
     with Watch(NODE) as watch:
         watch.wait("release", lambda now: now == calm, seconds=5)
         watch.begin(at=faults.make_ill(NODE, "slow 10"))
-        load = saturate(fleet, seconds=20, act=lambda: on(NODE, "systemctl restart dsops-agent") and None)
+        load = saturate(fleet, seconds=14, act=lambda: on(NODE, "systemctl restart dsops-agent") and None)
     tell_case("saturated, ten times slower, agent restarted", watch, load)
     assert "BAD" not in watch.values("verdict"), watch.tell()
     assert not [reason for reason in watch.values("ejected") if reason], watch.tell()

@@ -108,9 +108,11 @@ class Driver:
 
 
 def find_next_age(state: NodeState, policy: Policy) -> float | None:
-    """Seconds of age at which the active release reaches its next stage, None when it has reached the last."""
+    """Seconds of age at which something is due: the next stage, or the end of a slot that is kept warm beside."""
     if state.active is None:
         return None
+    if state.warm:
+        return policy.bake_seconds
     return {Stage.BAKING: policy.bake_seconds, Stage.BAKED: policy.known_good_seconds}.get(state.active.stage)
 
 
