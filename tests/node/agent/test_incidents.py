@@ -34,6 +34,12 @@ def test_a_node_that_is_well_is_left_alone_for_an_hour() -> None:
     assert world.watch.counters.probes[("slot", "OK")] == pytest.approx(3631 / 15, abs=3)
 
 
+def test_a_release_on_trial_is_asked_three_times_as_often() -> None:
+    world = play()
+    world.run(300.0)
+    assert world.watch.counters.probes[("slot", "OK")] == pytest.approx(331 / 5, abs=3)
+
+
 def test_an_idle_node_is_well_too() -> None:
     world = play(load=False)
     world.run(600.0)

@@ -9,6 +9,7 @@ from dsops.core.looks import Code, Look, Witness
 from dsops.core.node import Active, Bad, NodeState, Stage
 from dsops.core.status import Blame, Condition, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.core.verdict import Strikes
+from dsops.node.agent.app import is_idle
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig
 from dsops.node.agent.judge import judge
 from dsops.node.agent.rates import Rates
@@ -127,6 +128,13 @@ def test_a_spare_slot_that_failed_is_none_where_nobody_would_go_back_to_it() -> 
     # What was left because it hung does not end when it is told to, and systemd calls that failed.
     assert spare_failed("r0", Bad("r0", "it hung", 1.0)) is Condition.OK
     assert spare_failed("") is Condition.OK
+
+
+def test_a_stopped_slot_beside_the_active_one_is_idle_and_no_target_of_prometheus() -> None:
+    status = see(GPU, serving(slot_releases={"a": "r1", "b": "r0"}))
+    assert is_idle(status, "b")
+    assert not is_idle(status, "a")
+    assert not is_idle(None, "b")
 
 
 def test_a_drained_node_says_who_and_how_to_bring_it_back() -> None:

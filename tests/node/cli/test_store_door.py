@@ -65,7 +65,7 @@ class Bench:
         """The JSON of a verb that succeeds."""
         done = self.run(*words, input=input)
         assert done.exit_code == 0, (done.output, done.exception)
-        return json.loads(done.output.splitlines()[-1])
+        return json.loads(done.stdout.splitlines()[-1])  # stderr has whatever a server thread prints
 
     def refuse(self, *words: str, input: bytes | None = None) -> DsopsError:
         done = self.run(*words, input=input)

@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.errors import DsopsError
 
 CONNECT_SECONDS = 5.0
+# What paramiko says when the other side closed without an exit status.
+NO_STATUS = -1
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,24 @@ def parse_failure(done: SshDone, *, server: Server, command: str) -> DsopsError:
 def run(fleet: Fleet, server: Server, argv: Sequence[str], *, timeout: float) -> SshDone:
     """One command on one server. timeout in seconds for the command; connecting has its own."""
     connection = connect(fleet, server)
+    end = time.monotonic() + timeout
     try:
         done: Any = connection.run(shlex.join(argv), hide=True, warn=True, in_stream=False, timeout=timeout)
     except CommandTimedOut as error:
-        raise DsopsError(f"no end after {timeout:g} s: {shlex.join(argv)}", where=server.name) from error
+        raise _no_end(argv, server, timeout=timeout) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise DsopsError(f"the connection broke ({error})", where=server.name, mend="try again") from error
     finally:
         connection.close()
+    if done.return_code == NO_STATUS:
+        if time.monotonic() >= end:  # the server hung up just when the time was over
+            raise _no_end(argv, server, timeout=timeout)
+        raise DsopsError("the connection broke before the command ended", where=server.name, mend="try again")
     return SshDone(done.return_code, done.stdout, done.stderr)
+
+
+def _no_end(argv: Sequence[str], server: Server, *, timeout: float) -> DsopsError:
+    return DsopsError(f"no end after {timeout:g} s: {shlex.join(argv)}", where=server.name)
 
 
 class Session:

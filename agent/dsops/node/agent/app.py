@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dsops.core.decode import suggest
+from dsops.core.status import NodeStatus, Phase
 from dsops.node.agent.loop import Loop
 from dsops.node.agent.metrics import Acts, render_acts, render_families
 from dsops.node.sources.http import Target, get
@@ -74,6 +75,13 @@ def parse_limit(text: str | None) -> int | None:
     return int(text) if text.isdecimal() and 1 <= int(text) <= MOST else None
 
 
+def is_idle(status: NodeStatus | None, name: str) -> bool:
+    """Whether the slot was stopped and the other one has the traffic."""
+    if status is None or status.slot in ("", name):
+        return False
+    return any(slot.name == name and slot.phase is Phase.STOPPED for slot in status.slots)
+
+
 def build_app(loop: Loop) -> Starlette:
     """Routes over one loop; no route writes."""
     registry = CollectorRegistry()
@@ -95,6 +103,8 @@ def build_app(loop: Loop) -> Starlette:
         if not (Path(loop.config.state) / "slots" / name).is_symlink():
             # Prometheus must not call a slot dead that was never meant to run.
             return Response(f"# slot {name} holds no release\n", media_type=TEXT)
+        if is_idle(loop.status, name):
+            return Response(f"# slot {name} is stopped, the other one has the traffic\n", media_type=TEXT)
         answer = await get(Target("/metrics", port=ports[name]), timeout=RELAY_SECONDS)
         if not answer.is_ok:
             return JSONResponse({"reason": f"slot {name}: {answer.says}"}, status_code=502)

@@ -52,7 +52,7 @@ from dsops.node.agent.events import (
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.rounds import Pace, Rounds
 from dsops.node.agent.seeing import find_death, see_probe
-from dsops.node.agent.situation import Facts, find_evidence, find_situation
+from dsops.node.agent.situation import Facts, find_evidence, find_situation, is_baking
 from dsops.node.agent.teller import Note, Record, Teller
 from dsops.node.agent.traffic import Traffic
 
@@ -62,6 +62,8 @@ PEERS_FRESH_SECONDS = 3.0
 PEERS_DECIDE_SECONDS = 6.0
 FAILED_AGAIN_SECONDS = 30.0
 DONE_PAUSE_SECONDS = 5.0
+# What just began to run may refuse before its unit says that it loads.
+BEGINNING_SECONDS = 3.0
 HISTORY = 90
 DEATHS_SECONDS = 600.0
 # So long a restart by dsops counts as the test of blame: failing again within it means the release.
@@ -134,6 +136,7 @@ class Watch:
         self._deaths: tuple[Death, ...] = ()
         self._slot_ok_at: float | None = None
         self._peers_at = float("-inf")
+        self._life_began = float("-inf")
         self._peers_asked = 0
         self._is_asking = False
         self._acting: Call | None = None
@@ -245,6 +248,7 @@ class Watch:
     def _begin_life(self, says: str) -> None:
         """What was seen so far says nothing about what runs now."""
         self._life += 1
+        self._life_began = self._now.ticks
         self.strikes, self._deaths, self._decided = Strikes(), (), ()
         self._progress.clear()
         self._rounds.restart()
@@ -274,7 +278,7 @@ class Watch:
         look = judge_probe(
             see_probe(probe, event.heard, ended=now),
             find_stall(list(self._progress), now=now, busy_since=probe.began.ticks),
-            phase=self.seen.phase,
+            phase=Phase.LOADING if now - self._life_began < BEGINNING_SECONDS else self.seen.phase,
             clock_jumped=self._jumped_at is not None and self._jumped_at >= probe.began.ticks,
             agent_age=now - self._began.ticks,
             relay_moved=self._has_relayed(max(probe.began.ticks, now - STILL_SECONDS)),
@@ -513,7 +517,9 @@ class Watch:
             return pace.retry
         if self.traffic.wish is not None:
             return pace.retry if self.strikes.last_bad is not None else pace.fresh
-        return pace.every
+        state = self.seen.store if self.seen else None
+        # What is on trial is asked more often: until its first BAD every wrong answer reaches a client.
+        return pace.every / 3 if state and is_baking(state) else pace.every
 
     # --- the story ----------------------------------------------------------------------------------------------
 
