@@ -112,6 +112,19 @@ def test_wrong_answers_after_bake_are_restarted_once_and_then_rolled_back() -> N
     assert world.state.active.release == "r1"
 
 
+def test_nodes_that_fail_in_the_same_second_see_it_before_any_of_them_acts() -> None:
+    # Each reaches its verdict while the others' statuses still say one strike; a second later they say more.
+    world = play(**BAKED)
+    world.modes["r2"] = world.engines["a"].mode = "hung"
+    while world.watch.verdict is not Verdict.BAD:
+        world.run(0.05)
+    assert world.did(*ACTS) == []
+    world.peers = tuple(replace(peer, serves=False, fails=True) for peer in world.peers)
+    world.run(5.0)
+    assert world.stories[-1].to_decision().blame is Blame.ENVIRONMENT
+    assert "rollback" not in world.did(*ACTS)
+
+
 def test_wrong_answers_that_a_restart_mends_cost_a_restart() -> None:
     world = play(**BAKED)
     world.engines["a"].mode = "wrong"

@@ -64,6 +64,9 @@ FAILED_AGAIN_SECONDS = 30.0
 DONE_PAUSE_SECONDS = 5.0
 # What just began to run may refuse before its unit says that it loads.
 BEGINNING_SECONDS = 3.0
+# After the bake window a verdict waits so long before it is acted upon, and then asks the peers: what befalls all
+# nodes in one second must be seen as that by each of them. Longer than a tick and an answer.
+SETTLE_SECONDS = 2.0
 HISTORY = 90
 DEATHS_SECONDS = 600.0
 # So long a restart by dsops counts as the test of blame: failing again within it means the release.
@@ -137,6 +140,7 @@ class Watch:
         self._slot_ok_at: float | None = None
         self._peers_at = float("-inf")
         self._life_began = float("-inf")
+        self._verdict_at = float("-inf")
         self._peers_asked = 0
         self._is_asking = False
         self._acting: Call | None = None
@@ -306,6 +310,7 @@ class Watch:
             self._told_codes.clear()
             self._say(f"bad {self.strikes.count}", look.says)
             if self.verdict is Verdict.BAD and before.find_verdict(self._now.ticks) is not Verdict.BAD:
+                self._verdict_at = self._now.ticks
                 self._say("verdict", f"BAD: {self.strikes.count} independent looks, {len(self.strikes.deaths)} deaths")
         elif self.incident and look.verdict is Verdict.UNKNOWN and look.code not in (Code.IDLE, Code.OK):
             if look.code not in self._told_codes:
@@ -398,7 +403,9 @@ class Watch:
         move = self.seen.store.move if self.seen and self.seen.store else None
         if move and move.kind is Kind.ROLLBACK:
             return []
-        if self.settings.has_peers and not self._is_fresh(PEERS_DECIDE_SECONDS):
+        if self.settings.has_peers and not self._is_settled:
+            return []
+        if self.settings.has_peers and not self._have_peers_spoken:
             return self._ask_peers()
         facts = self._find_facts()
         evidence = find_evidence(facts)
@@ -427,6 +434,22 @@ class Watch:
         at = self.restarts.slot
         is_recent = at is not None and 0 <= self._now.wall - at <= RESTART_MEMORY_SECONDS
         return at if is_recent and self.restarts.release == self.target.release else None
+
+    @property
+    def _settled_at(self) -> float:
+        """When the verdict may be acted upon. In the bake window nodes with the new release may fail together."""
+        is_new = self.seen is not None and self.seen.store is not None and is_baking(self.seen.store)
+        return self._verdict_at + (0.0 if is_new else SETTLE_SECONDS)
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._now.ticks >= self._settled_at
+
+    @property
+    def _have_peers_spoken(self) -> bool:
+        """Since then, and not long ago."""
+        is_since = self._settled_at == self._verdict_at or self._peers_at >= self._settled_at
+        return is_since and self._is_fresh(PEERS_DECIDE_SECONDS)
 
     def _carry_out(self, ruling: Ruling, remedy: Remedy) -> list[Effect]:
         key = (remedy.action, remedy.unit, remedy.next, ruling.blame)
