@@ -109,7 +109,7 @@ def test_a_deploy_that_restarts_every_slot_and_gateway_loses_nothing(fleet: Serv
     def deploy() -> float:
         done = dsops("deploy", "-i", INVENTORY)
         assert done.returncode == 0, done.stdout
-        assert "engine: slot a: changed on gpu1, gpu2, gpu3" in done.stdout
+        assert "engine: active slot: changed on gpu1, gpu2, gpu3" in done.stdout
         assert "gateway: running: changed on gpu1, gpu2, gpu3" in done.stdout
         return 0.0
 
