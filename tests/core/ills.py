@@ -19,7 +19,7 @@ from dsops.core.looks import (
 from dsops.core.progress import Progress, find_stall
 from dsops.core.remedy import Action, Remedy, Situation, decide
 from dsops.core.status import Blame, Finding, Phase, Verdict
-from dsops.core.verdict import Strikes, count_strikes, find_verdict, want_admit, want_eject
+from dsops.core.verdict import Strikes, count_strikes, want_admit, want_eject
 
 STEP = 0.1
 ONSET = 60.0
@@ -264,7 +264,7 @@ class Agent:
         elif self.ejected and want_admit(self.strikes, peers_serving=serving):
             self.ejected = False
             self._say("admitted", "")
-        if find_verdict(self.strikes, now=self.node.now) is Verdict.BAD:
+        if self.strikes.find_verdict(self.node.now) is Verdict.BAD:
             self._do(self._decide(peers), peers)
 
     def _decide(self, peers: tuple[Peer, ...]) -> Remedy:

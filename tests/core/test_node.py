@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.node import (
     ACTS,
@@ -47,7 +48,6 @@ from dsops.core.node import (
     step,
     to_data,
 )
-from dsops.core.status import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

@@ -11,7 +11,6 @@ from dsops.core.verdict import (
     SHOWN_SECONDS,
     Strikes,
     count_strikes,
-    find_verdict,
     want_admit,
     want_eject,
 )
@@ -85,7 +84,7 @@ def bad(*times: float, code: Code = Code.TIMEOUT_STALLED) -> list[Look]:
 )
 def test_three_independent_bad_make_a_verdict(looks: list[Look], verdict: Verdict) -> None:
     now = looks[-1].at if looks else 0.0
-    assert find_verdict(strike(looks), now=now) is verdict
+    assert strike(looks).find_verdict(now) is verdict
 
 
 def test_a_verdict_goes_when_its_looks_are_old() -> None:
@@ -100,7 +99,7 @@ def test_a_right_answer_is_ok_for_a_minute() -> None:
 
 
 def test_a_right_answer_through_the_gateway_alone_is_not_ok() -> None:
-    assert find_verdict(strike([look(0, OK, who=GATEWAY)]), now=1) is UNKNOWN
+    assert strike([look(0, OK, who=GATEWAY)]).find_verdict(1) is UNKNOWN
 
 
 def test_an_operator_sees_how_many_things_speak_against_it() -> None:
@@ -194,7 +193,7 @@ def test_unknown_changes_nothing(row: list[Look], one: Look) -> None:
 
 @given(rows)
 def test_a_verdict_needs_three_things_over_five_seconds_or_three_deaths(row: list[Look]) -> None:
-    if find_verdict(strike(row), now=60.0) is BAD:
+    if strike(row).find_verdict(60.0) is BAD:
         seen = [one for one in row if one.verdict is BAD]
         deaths = {one.subject for one in seen if one.code is Code.CRASHED}
         assert len(deaths) >= 3 or (len({one.subject for one in seen}) >= 3 and seen[-1].at - seen[0].at >= 5.0)
@@ -204,7 +203,7 @@ def test_a_verdict_needs_three_things_over_five_seconds_or_three_deaths(row: lis
 def test_a_good_look_never_makes_it_worse(row: list[Look], who: Witness) -> None:
     strikes = strike(row)
     after = strikes.add(look(60.0, OK, who=who))
-    assert not (find_verdict(after, now=60.0) is BAD and find_verdict(strikes, now=60.0) is not BAD)
+    assert not (after.find_verdict(60.0) is BAD and strikes.find_verdict(60.0) is not BAD)
     for peers in (0, 1):
         assert want_eject(strikes, peers_serving=peers) or not want_eject(after, peers_serving=peers)
         assert want_admit(after, peers_serving=1) or not want_admit(strikes, peers_serving=1)

@@ -3,8 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import NodeStatus, decode
+from dsops.core.status import NodeStatus
 
 FORMAT = 1
 

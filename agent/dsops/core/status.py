@@ -5,8 +5,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dsops.core.decode import decode as decode
-from dsops.core.decode import suggest as suggest
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 
 VERSION = 2

@@ -84,11 +84,6 @@ def _is_struck_out(bad: list[Look]) -> bool:
     return len(subjects) >= STRIKES and bad[-1].at - bad[0].at >= SPAN_SECONDS
 
 
-def find_verdict(strikes: Strikes, *, now: float) -> Verdict:
-    """The same, as a function."""
-    return strikes.find_verdict(now)
-
-
 def want_eject(strikes: Strikes, *, peers_serving: int) -> str | None:
     """Why traffic should go away now, None when it should not.
 

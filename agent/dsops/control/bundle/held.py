@@ -7,9 +7,9 @@ from pathlib import Path
 from dsops.control.bundle.release import MANIFEST
 from dsops.control.bundle.sign import RELEASE_NAMESPACES, verify
 from dsops.control.bundle.verify import hash_file, walk
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.release import Release, parse_release, release_id
-from dsops.core.status import suggest
 
 SIGNATURE = f"{MANIFEST}.sig"
 AGAIN = "build it again (`dsops release build`), or fetch the bundle again"

@@ -7,8 +7,8 @@ from typing import Any
 from dsops.control.doctor.finding import Finding, from_error, ok, problem, skipped
 from dsops.control.doctor.site import PLACES, Site
 from dsops.control.fleet.inventory import CONTROL_KEYS, ROLES, Server
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.status import suggest
 
 # pyinfra's own keys for SSH; a test holds them to the pinned pyinfra.
 SSH_KEYS = (

@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass
 
 from dsops.control.fleet.inventory import Server
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import NodeStatus, decode
+from dsops.core.status import NodeStatus
 from dsops.core.story import Decision
 
 MAX_BYTES = 8 << 20

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsops.control.fleet.source import execute, find_line
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.status import suggest
 
 T = TypeVar("T")
 ROLES = ("lb", "gpu", "mon")

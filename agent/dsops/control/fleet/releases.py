@@ -9,8 +9,8 @@ from typing import Any
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import Outcome, ask_all
 from dsops.control.fleet.ssh import run_node
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import decode
 
 SECONDS = 20.0
 

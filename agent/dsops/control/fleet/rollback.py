@@ -11,9 +11,10 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import ask_all
 from dsops.control.fleet.releases import Listed, find_active, read_releases
 from dsops.control.fleet.ssh import run_node
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.node import Epoch, Kind, NodeState
-from dsops.core.status import Condition, NodeStatus, Phase, Verdict, decode
+from dsops.core.status import Condition, NodeStatus, Phase, Verdict
 
 WARM_SECONDS = 1.0
 # What a cold start needs beside loading: Triton itself, and the golden prompts.

@@ -16,8 +16,9 @@ from typing import Any
 
 import click
 
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.status import NodeStatus, suggest
+from dsops.core.status import NodeStatus
 from dsops.node.cli.proving import Prover, prove_here
 from dsops.node.helper.client import SOCKET as HELPER
 from dsops.node.run import Run, get_output, run

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.status import suggest
 
 STABLE_LANE = "l50"
 LANES = ("l1", "l4", "l20", "l25", STABLE_LANE)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.status import suggest
 from dsops.node.helper import change, content
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk

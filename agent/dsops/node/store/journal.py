@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.node import NodeState, clip, to_data
-from dsops.core.status import decode
 from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
 RECORDS = 128

@@ -15,10 +15,10 @@ from dsops.control.fleet.inventory import get_fleet
 from dsops.control.fleet.options import inventory_option
 from dsops.control.fleet.releases import Listed, choose_servers, read_all
 from dsops.control.progress import render_bytes
+from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Passport, parse_passport
 from dsops.core.prompts import parse_prompts
-from dsops.core.status import suggest
 
 Places = Mapping[str, Listed | None]
 
