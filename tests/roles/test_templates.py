@@ -93,7 +93,7 @@ def test_the_agents_configuration_passes_its_own_check(tmp_path: Path, role: str
 
 
 def test_the_stores_configuration_passes_its_own_check_and_says_what_the_brain_assumes(tmp_path: Path) -> None:
-    from dsops.core.node import Policy
+    from dsops.core.state import Policy
     from dsops.node.store.config import read_store_config
 
     path = tmp_path / "store.toml"

@@ -1,333 +1,57 @@
-"""The brain of one node: what its store holds, what may happen next, and what must be done for it. Pure.
+"""The brain of one node: from a state and an event to the next state and what must be done for it. Pure.
 
 `step(state, event)` gives the next state and the effects that bring it about. Whoever runs it writes the state
 to the journal first and does the effects then; after a kill it does `pending_effects(state)` again: all of them
-may be done twice. Times are Unix seconds and come with the events.
+may be done twice.
 """
 
-import dataclasses
-import json
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any
 
 from dsops.core.errors import DsopsError
-
-SLOTS = ("a", "b")
-EPOCH_JUMP = 1000
-DAY, HOUR = 86400, 3600
-# A state must fit one record of the journal whatever people write: so much of each is kept, words in bytes of JSON.
-WORDS, MARKS, FALLBACKS, ACTS = 160, 40, 16, 16
-
-
-class Stage(StrEnum):
-    """How far the active release has come since it got the traffic."""
-
-    BAKING = "baking"
-    BAKED = "baked"
-    KNOWN_GOOD = "known_good"
-
-
-class Kind(StrEnum):
-    """What a move wants."""
-
-    ACTIVATE = "activate"
-    ROLLBACK = "rollback"
-
-
-class Step(StrEnum):
-    """Where a move stands. Each is journalled before its effects are done."""
-
-    START = "start"  # the slot gets its release and its Triton starts
-    PROVE = "prove"  # nothing to do here: whoever probes says proven or refuted
-    SWITCH = "switch"  # the lanes lead to the slot
-    TIDY = "tidy"  # the slot that was left, or refuted, stops
-
-
-@dataclass(frozen=True)
-class Active:
-    """The release that has the traffic. since: when the lanes led to it."""
-
-    release: str
-    slot: str
-    since: float
-    stage: Stage
-
-
-@dataclass(frozen=True)
-class Move:
-    """A change under way. `stops`: the slot that TIDY stops, "" when none."""
-
-    kind: Kind
-    release: str
-    slot: str
-    step: Step
-    began: float
-    who: str
-    reason: str
-    stops: str = ""
-    refuted: str = ""
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A release that is refused here. until: None = until a person unmarks it."""
-
-    release: str
-    reason: str
-    at: float
-    until: float | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The last fleet command that was taken: its number, and who gave it."""
-
-    number: int = 0
-    holder: str = ""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a slot's link leads to; release "" = empty."""
-
-    slot: str
-    release: str = ""
-
-
-@dataclass(frozen=True)
-class NodeState:
-    """All that a node must not forget.
-
-    fallbacks: releases that had the traffic here and left it without fault, newest first, with the stage that they
-    had reached. rollbacks, restarts: times of dsops' own acts. warm: the slot that was left and runs on, so that
-    the way back is quick; "" when none does.
-    """
-
-    slots: tuple[Held, ...] = (Held("a"), Held("b"))
-    active: Active | None = None
-    fallbacks: tuple[Active, ...] = ()
-    bad: tuple[Bad, ...] = ()
-    move: Move | None = None
-    epoch: Epoch = Epoch()
-    rollbacks: tuple[float, ...] = ()
-    restarts: tuple[float, ...] = ()
-    halted: str = ""
-    warm: str = ""
-
-    def release_in(self, slot: str) -> str:
-        """The release that a slot's link leads to, "" when it is empty."""
-        return next((held.release for held in self.slots if held.slot == slot), "")
-
-    @property
-    def known_good(self) -> tuple[str, ...]:
-        """Releases that were good for long enough here, newest first."""
-        everyone = (*((self.active,) if self.active else ()), *self.fallbacks)
-        return tuple(one.release for one in everyone if one.stage is Stage.KNOWN_GOOD)
-
-    def find_bad(self, release: str, *, at: float) -> Bad | None:
-        """The mark that keeps a release out now."""
-        return next((b for b in self.bad if b.release == release and (b.until is None or b.until > at)), None)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How long a release is on trial, and how much dsops may do by itself. Times in seconds."""
-
-    bake_seconds: float = 1800.0
-    known_good_seconds: float = 86400.0
-    rollbacks_per_day: int = 2
-    restarts_per_hour: int = 2
-    bad_seconds: float = 86400.0
-
-
-# --- events: what is asked or was seen -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Activate:
-    """Bring a release in. epoch None: asked at the node's own door."""
-
-    release: str
-    at: float
-    who: str
-    reason: str
-    epoch: Epoch | None = None
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Leave the active release for the newest known-good one.
-
-    own: dsops decided it, so the budget counts. lasting: the failing release is bad until a person says otherwise.
-    warm: the slots whose Triton runs now. to: a known-good release of the operator's choice. missing: releases that
-    are not on the disk any more, whatever the state says.
-
-    A person's rollback (without `to`) during an activation calls that one off, and the active release stays.
-    """
-
-    at: float
-    who: str
-    reason: str
-    own: bool
-    lasting: bool
-    warm: tuple[str, ...] = ()
-    to: str = ""
-    epoch: Epoch | None = None
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Done:
-    """The effects of the move's present step are done. keep_warm: the slot that was left may go on running."""
-
-    at: float
-    keep_warm: bool = True
-
-
-@dataclass(frozen=True)
-class Proven:
-    """The release in the move's slot loaded and gave accepted answers. release "": whichever waits."""
-
-    at: float
-    release: str = ""
-
-
-@dataclass(frozen=True)
-class Refuted:
-    """It did not. lasting: its answers were wrong, so that waiting cannot mend it."""
-
-    at: float
-    reason: str
-    lasting: bool
-    release: str = ""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The effects of START cannot be done here, such as on a full disk. No fault of the release."""
-
-    at: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Aged:
-    """Time went by without a BAD: the next stage, when it is due."""
-
-    at: float
-
-
-@dataclass(frozen=True)
-class Restarted:
-    """dsops is about to restart the active slot's Triton, as the test of blame."""
-
-    at: float
-
-
-@dataclass(frozen=True)
-class Unmark:
-    """A person takes a bad mark away."""
-
-    release: str
-
-
-@dataclass(frozen=True)
-class Confirm:
-    """A person confirms a bad mark: it stays until it is unmarked."""
-
-    release: str
-
-
-@dataclass(frozen=True)
-class Forget:
-    """A person is about to remove a release from the disk."""
-
-    release: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Take:
-    """A fleet command that was refused for another reason: its epoch counts all the same."""
-
-    epoch: Epoch
-
-
-@dataclass(frozen=True)
-class Halt:
-    """Nothing automatic any more, until a person clears it."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Clear:
-    """A person lets dsops act again."""
-
-
-@dataclass(frozen=True)
-class Adopt:
-    """A person makes the node believe another control host."""
-
-    epoch: Epoch
-
-
-Event = (
-    Activate
-    | Rollback
-    | Done
-    | Proven
-    | Refuted
-    | Failed
-    | Aged
-    | Restarted
-    | Unmark
-    | Confirm
-    | Forget
-    | Take
-    | Halt
-    | Clear
-    | Adopt
+from dsops.core.events import (
+    Activate,
+    Adopt,
+    Aged,
+    Clear,
+    Confirm,
+    Done,
+    Effect,
+    Event,
+    Failed,
+    Forget,
+    Halt,
+    Lanes,
+    Link,
+    Proven,
+    Refuted,
+    Restarted,
+    Rollback,
+    Start,
+    Stop,
+    Take,
+    Unmark,
+)
+from dsops.core.state import (
+    ACTS,
+    FALLBACKS,
+    MARKS,
+    SLOTS,
+    Active,
+    Bad,
+    Epoch,
+    Held,
+    Kind,
+    Move,
+    NodeState,
+    Policy,
+    Stage,
+    Step,
+    clip,
 )
 
-
-# --- effects: what must be done; each may be done twice --------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Link:
-    """slots/<slot> -> ../releases/<release>; release "" removes the link."""
-
-    slot: str
-    release: str
-
-
-@dataclass(frozen=True)
-class Start:
-    """triton@<slot> is enabled and starts afresh, whatever ran there."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Stop:
-    """triton@<slot> is disabled and stops."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """All lanes lead to the slot."""
-
-    slot: str
-
-
-Effect = Link | Start | Stop | Lanes
-
-
-# --- the step ---------------------------------------------------------------------------------------------------
+EPOCH_JUMP = 1000
+DAY, HOUR = 86400, 3600
 
 
 def step(state: NodeState, event: Event, policy: Policy) -> tuple[NodeState, tuple[Effect, ...]]:
@@ -658,21 +382,8 @@ def _mark(state: NodeState, bad: Bad, *, at: float) -> NodeState:
     return replace(state, bad=(*(other for other in others if other in ranked), bad))
 
 
-def clip(text: str, most: int = WORDS) -> str:
-    """A person's words, printable, on one line, and short enough for a record. most: bytes of JSON."""
-    words = "".join(char if char.isprintable() else " " for char in text)
-    while len(json.dumps(words, ensure_ascii=False).encode(errors="replace")) > most:
-        words = words[: len(words) * 7 // 8]
-    return words
-
-
 def _clip_words(event: Event) -> Event:
     changes: dict[str, Any] = {key: clip(words) for key in ("who", "reason") if (words := getattr(event, key, ""))}
     if epoch := getattr(event, "epoch", None):
         changes["epoch"] = replace(epoch, holder=clip(epoch.holder))
     return replace(event, **changes)
-
-
-def to_data(state: NodeState) -> dict[str, object]:
-    """Plain data for JSON; `core.status.decode(NodeState, data)` reads it."""
-    return dataclasses.asdict(state)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from dsops.control.cli.rollback import rollback
 from dsops.core.errors import DsopsError
-from dsops.core.node import NodeState
+from dsops.core.state import NodeState
 
 from tests.control.fleet.fake_node import FakeNode, option, write_site
 from tests.control.fleet.sshd import Sshd, run_sshd

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
-from dsops.core.node import SLOTS, Active, Held, Move, NodeState, Stage, to_data
-from dsops.core.node import Kind as MoveKind
-from dsops.core.node import Step as MoveStep
+from dsops.core.state import SLOTS, Active, Held, Move, NodeState, Stage, to_data
+from dsops.core.state import Kind as MoveKind
+from dsops.core.state import Step as MoveStep
 
 from tests.control.fleet.sshd import Reply, Sshd
 

@@ -17,7 +17,7 @@ from dsops.control.fleet.rollback import (
     parse_answer,
 )
 from dsops.core.errors import DsopsError
-from dsops.core.node import Active, Kind, Move, NodeState, Stage, Step, to_data
+from dsops.core.state import Active, Kind, Move, NodeState, Stage, Step, to_data
 from dsops.core.status import Condition, NodeStatus, Phase, Proof, Slot, Verdict
 
 from tests.core.test_status import make_status

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from dsops.core.node import NodeState
+from dsops.core.state import NodeState
 from dsops.core.status import Blame, Proof
 from dsops.core.story import Decision, Moment
 from dsops.node.agent import history as module

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from dsops.core.blame import Peer
-from dsops.core.node import Activate, Stage
+from dsops.core.events import Activate
+from dsops.core.state import Stage
 from dsops.core.status import Blame, Condition, Finding, Verdict
 from dsops.node.agent.watch import Restarts, Settings
 from dsops.node.sources.gateway import Ejected

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from dsops.core.blame import Ruling
 from dsops.core.looks import Code, Look, Witness
-from dsops.core.node import Active, Bad, NodeState, Stage
+from dsops.core.state import Active, Bad, NodeState, Stage
 from dsops.core.status import Blame, Condition, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.core.verdict import Strikes
 from dsops.node.agent.app import is_idle

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.node import Active, Held, Kind, Move, NodeState, Policy, Stage, Step
+from dsops.core.state import Active, Held, Kind, Move, NodeState, Policy, Stage, Step
 from dsops.core.status import NodeStatus, ReleaseState, Verdict
 from dsops.node.agent.app import build_app
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig, ProbeConfig

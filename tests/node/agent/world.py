@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dsops.core import node as core
+from dsops.core import events as core
+from dsops.core import node as brain
 from dsops.core.blame import Peer
 from dsops.core.errors import DsopsError
-from dsops.core.node import Active, Epoch, NodeState, Policy, Stage
 from dsops.core.progress import Progress
 from dsops.core.prompts import Prompt
 from dsops.core.release import Probe as Bounds
+from dsops.core.state import Active, Epoch, Held, NodeState, Policy, Stage, Step
 from dsops.core.status import Finding, Phase, Proof
 from dsops.node.agent.events import (
     WHO,
@@ -330,20 +331,20 @@ class World:
         elif call.verb == "halt":
             self.handle(core.Halt(reason=str(call.get("reason"))))
         elif call.verb == "recover":
-            self.finish(core.pending_effects(self.state))
+            self.finish(brain.pending_effects(self.state))
 
     def handle(self, event: Any, *, cut: bool = False) -> None:
         """cut: the helper is killed after it wrote the journal, before the effects."""
-        self.state, effects = core.step(self.state, event, POLICY)
+        self.state, effects = brain.step(self.state, event, POLICY)
         self.seq += 1
         if not cut:
             self.finish(effects)
 
     def finish(self, effects: tuple[core.Effect, ...]) -> None:
-        while self.state.move and self.state.move.step is not core.Step.PROVE:
+        while self.state.move and self.state.move.step is not Step.PROVE:
             for effect in effects:
                 self._apply(effect)
-            self.state, effects = core.step(self.state, core.Done(at=self.clock().wall), POLICY)
+            self.state, effects = brain.step(self.state, core.Done(at=self.clock().wall), POLICY)
             self.seq += 1
 
     def _apply(self, effect: core.Effect) -> None:
@@ -371,7 +372,7 @@ class World:
 def make_state(*, stage: Stage = Stage.BAKING, warm: bool = True) -> NodeState:
     """r2 has the traffic in slot a since 10 min before; r1, known to be good, waits in slot b."""
     return NodeState(
-        slots=(core.Held("a", "r2"), core.Held("b", "r1" if warm else "")),
+        slots=(Held("a", "r2"), Held("b", "r1" if warm else "")),
         active=Active("r2", "a", WALL - (600.0 if stage is Stage.BAKING else 90000.0), stage),
         fallbacks=(Active("r1", "b", WALL - 200000.0, Stage.KNOWN_GOOD),),
         epoch=Epoch(1, "control"),

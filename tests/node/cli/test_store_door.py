@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from dsops.core.errors import DsopsError
-from dsops.core.node import Move
+from dsops.core.state import Move
 from dsops.core.status import Proof
 from dsops.node.agent.prove import Refusal
 from dsops.node.cli import Door, node

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dsops.core.node import Activate, Proven, Rollback, Step
+from dsops.core.events import Activate, Proven, Rollback
+from dsops.core.state import Step
 from dsops.node.helper.tell import Note
 from dsops.node.run import Done
 from dsops.node.store.disk import Disk

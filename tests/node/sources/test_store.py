@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dsops.core.node import Active, NodeState, Stage
+from dsops.core.state import Active, NodeState, Stage
 from dsops.node.sources.files import FilesReader, find_free_bytes
 from dsops.node.sources.store import StoreReader
 from dsops.node.store.disk import Disk

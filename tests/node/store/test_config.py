@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.node import Policy
+from dsops.core.state import Policy
 from dsops.node.store.config import StoreConfig, read_store_config
 
 

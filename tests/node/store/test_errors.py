@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.node import Activate, Proven, Rollback
+from dsops.core.events import Activate, Proven, Rollback
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.tell import Note
 from dsops.node.store.disk import Disk

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.node import Active, Epoch, NodeState, Stage
+from dsops.core.state import Active, Epoch, NodeState, Stage
 from dsops.node.store.disk import Disk
 from dsops.node.store.journal import (
     RECORDS,

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Epoch
+from dsops.core.state import Epoch
 
 MEND = "give another folder as --state (DSOPS_STATE), or become its owner"
 SCHEMA = """

@@ -13,7 +13,7 @@ from dsops.control.fleet.releases import Listed, find_active, read_releases
 from dsops.control.fleet.ssh import run_node
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.node import Epoch, Kind, NodeState
+from dsops.core.state import Epoch, Kind, NodeState
 from dsops.core.status import Condition, NodeStatus, Phase, Verdict
 
 WARM_SECONDS = 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from dsops.core.errors import DsopsError
 from dsops.core.looks import Witness
-from dsops.core.node import Move
+from dsops.core.state import Move
 from dsops.core.status import Proof
 from dsops.node.agent.events import (
     WHO,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dsops.core.node import Active, Move, NodeState, Policy, Stage, Step
+from dsops.core.state import Active, Move, NodeState, Policy, Stage, Step
 from dsops.core.status import Proof
 from dsops.node.agent.events import Call, Effect, HelperTold, LookNow, Now, Prove, Proved, Seen, StopProving
 from dsops.node.agent.prove import Refusal, render_evidence

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from dsops.core.blame import Peer
 from dsops.core.looks import Witness
-from dsops.core.node import Move, NodeState
 from dsops.core.progress import Progress
 from dsops.core.prompts import Prompt
+from dsops.core.state import Move, NodeState
 from dsops.core.status import Finding, Phase, Proof
 from dsops.node.agent.prove import Refusal
 from dsops.node.sources.gateway import GatewayStatus

@@ -10,7 +10,7 @@ from typing import Any
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.node import Policy
+from dsops.core.state import Policy
 from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
 from dsops.node.agent.actor import Actor, Ask, Tools
 from dsops.node.agent.config import AgentConfig

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from dsops.core.blame import Evidence, Peer, Ruling
 from dsops.core.errors import DsopsError
 from dsops.core.looks import Death
-from dsops.core.node import NodeState, Policy, Stage, find_target
+from dsops.core.node import find_target
 from dsops.core.remedy import Situation
+from dsops.core.state import NodeState, Policy, Stage
 from dsops.core.verdict import Strikes
 from dsops.node.agent.events import Now, Seen
 

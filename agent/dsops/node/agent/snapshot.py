@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dsops.core.node import NodeState
+from dsops.core.state import NodeState
 from dsops.core.status import Phase
 from dsops.node.agent.events import Seen
 from dsops.node.sources.gateway import GatewayStatus, SlotTraffic

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from dsops.core.blame import Ruling
 from dsops.core.looks import Code
-from dsops.core.node import Stage
+from dsops.core.state import Stage
 from dsops.core.status import (
     BadMark,
     Blame,

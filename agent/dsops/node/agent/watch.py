@@ -21,9 +21,9 @@ from dsops.core.looks import (
     judge_probe,
     judge_progress,
 )
-from dsops.core.node import Kind, Policy
 from dsops.core.progress import Progress, find_stall
 from dsops.core.remedy import Action, Remedy, decide
+from dsops.core.state import Kind, Policy
 from dsops.core.status import Phase, Verdict
 from dsops.core.verdict import Strikes, count_strikes, want_admit, want_eject
 from dsops.node.agent.driver import VERBS, Driver

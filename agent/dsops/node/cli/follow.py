@@ -5,7 +5,7 @@ from typing import Any
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.node import Move, NodeState, Step
+from dsops.core.state import Move, NodeState, Step
 from dsops.node.agent.prove import Refusal, render_evidence
 from dsops.node.cli.main import Door, get_status
 from dsops.node.helper.client import HelperLostError, call

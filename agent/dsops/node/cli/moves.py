@@ -3,7 +3,7 @@
 import click
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Kind, NodeState, Step, to_data
+from dsops.core.state import Kind, NodeState, Step, to_data
 from dsops.node.cli.follow import LOOKS, ask, ask_move, decode_state, follow, is_driven, prove_move
 from dsops.node.cli.main import Door, say
 from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, wait

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from dsops.core.node import Move
+from dsops.core.state import Move
 from dsops.core.status import Proof
 from dsops.node.agent.prove import Proving, Refusal, prove
 from dsops.node.sources.golden import read_golden

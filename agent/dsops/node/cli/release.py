@@ -7,7 +7,7 @@ from typing import IO, Any
 import click
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import to_data
+from dsops.core.state import to_data
 from dsops.node.cli.follow import ask, ask_move, decode_state, follow, tell_move
 from dsops.node.cli.main import Door, say
 from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, wait

@@ -4,24 +4,9 @@ import time
 from dataclasses import replace
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import (
-    SLOTS,
-    Activate,
-    Adopt,
-    Clear,
-    Confirm,
-    Epoch,
-    Halt,
-    NodeState,
-    Proven,
-    Refuted,
-    Restarted,
-    Rollback,
-    Unmark,
-    find_target,
-    step,
-    to_data,
-)
+from dsops.core.events import Activate, Adopt, Clear, Confirm, Halt, Proven, Refuted, Restarted, Rollback, Unmark
+from dsops.core.node import find_target, step
+from dsops.core.state import SLOTS, Epoch, NodeState, to_data
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.effects import unit_of

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Forget, NodeState
+from dsops.core.events import Forget
+from dsops.core.state import NodeState
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.request import Request

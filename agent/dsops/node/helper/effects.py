@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Effect, Lanes, Link, Start, Stop
+from dsops.core.events import Effect, Lanes, Link, Start, Stop
 from dsops.node.run import Done, Runner
 from dsops.node.store.pointers import Pointers
 

@@ -6,19 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import (
-    Aged,
-    Done,
-    Epoch,
-    Event,
-    Failed,
-    NodeState,
-    Policy,
-    Step,
-    Take,
-    pending_effects,
-    step,
-)
+from dsops.core.events import Aged, Done, Event, Failed, Take
+from dsops.core.node import pending_effects, step
+from dsops.core.state import Epoch, NodeState, Policy, Step
 from dsops.node.helper.effects import Hands
 from dsops.node.helper.tell import Note, Told, tell
 from dsops.node.store.disk import Disk

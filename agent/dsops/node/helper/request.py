@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Epoch
+from dsops.core.state import Epoch
 
 LIMIT = 16 << 20
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dsops.core.node import (
+from dsops.core.events import (
     Activate,
     Adopt,
     Aged,
@@ -13,16 +13,14 @@ from dsops.core.node import (
     Failed,
     Forget,
     Halt,
-    Kind,
-    NodeState,
     Proven,
     Refuted,
     Restarted,
     Rollback,
-    Step,
     Take,
     Unmark,
 )
+from dsops.core.state import Kind, NodeState, Step
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import NodeState
+from dsops.core.state import NodeState
 from dsops.node.sources.golden import Golden, read_golden
 from dsops.node.sources.host import Host, read_host
 from dsops.node.sources.slots import read_lane_slot, read_slot_release

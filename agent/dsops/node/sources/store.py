@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import NodeState
+from dsops.core.state import NodeState
 from dsops.node.store.journal import Record, journal_path, scan_journal
 
 # Two writes within one tick of the file system's clock have the same time.

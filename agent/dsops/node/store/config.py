@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import Policy
+from dsops.core.state import Policy
 from dsops.node.sources.config import read_config
 
 PATH = Path("/etc/dsops/store.toml")

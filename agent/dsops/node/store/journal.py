@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.node import NodeState, clip, to_data
+from dsops.core.state import NodeState, clip, to_data
 from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
 RECORDS = 128

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.core.node import SLOTS, Active, Held, NodeState, Stage
+from dsops.core.state import SLOTS, Active, Held, NodeState, Stage
 from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
 LANES = ("l1", "l4", "l20", "l25", "l50")

@@ -15,7 +15,7 @@ from dsops.control.fleet.parallel import Outcome
 from dsops.control.fleet.releases import Listed, choose_servers, find_active, read_all
 from dsops.control.fleet.ssh import run_node
 from dsops.core.errors import DsopsError
-from dsops.core.node import Epoch
+from dsops.core.state import Epoch
 
 
 @click.command()
