@@ -57,7 +57,7 @@ def test_the_address_and_the_way_out_stand_inside_the_server() -> None:
 def test_servers_know_each_other_without_dns() -> None:
     lines = render_hosts(LAB).splitlines()
     assert "10.99.0.11\tgpu1" in lines
-    assert sum("10.99.0." in line for line in lines) == len(LAB.servers)
+    assert sum("10.99.0." in line for line in lines) == len(LAB.everyone)
 
 
 def test_only_gpu_servers_see_gpu_files() -> None:

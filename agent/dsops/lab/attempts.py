@@ -134,7 +134,7 @@ def parse_counters(text: str) -> dict[str, Counts]:
 
 def read_counters(lab: Lab) -> dict[str, Counts]:
     """Attempts to leave, by server, since the lab was made; every server is in it."""
-    return {server.name: Counts() for server in lab.servers} | parse_counters(read(lab.sink / "counters.json"))
+    return {server.name: Counts() for server in lab.everyone} | parse_counters(read(lab.sink / "counters.json"))
 
 
 def read_log(lab: Lab) -> list[dict[str, object]]:

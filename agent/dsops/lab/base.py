@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,23 +85,24 @@ def ensure_base(lab: Lab) -> bool:
 def _build(lab: Lab) -> bool:
     building = lab.base / f"{recipe()}.building"
     discard(building)
-    sources = find_sources()
-    if not sources:
-        raise DsopsError("apt on this machine has no list of Debian 12 packages", mend="run `apt-get update`")
     building.mkdir(parents=True)
     (building / "tmp").mkdir()
-    _debootstrap(lab, building, sources)
+    debootstrap(lab, building, INCLUDED)
     finish(building / "root")
     (building / "root").rename(lab.base / recipe())
     discard(building)
     return True
 
 
-def _debootstrap(lab: Lab, building: Path, sources: list[Source]) -> None:
+def debootstrap(lab: Lab, building: Path, included: Sequence[str]) -> None:
+    """A fresh system in building/root, from the mirrors that this machine itself has. Needs building/tmp."""
+    sources = find_sources()
+    if not sources:
+        raise DsopsError("apt on this machine has no list of Debian 12 packages", mend="run `apt-get update`")
     options = [f"--aptopt={line}" for line in parse_acquire(run(["apt-config", "dump"]))]
     temporary = ["env", f"TMPDIR={building / 'tmp'}"]
     build = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--keyring={KEYRING}"]
-    rest = [f"--include={','.join(INCLUDED)}", "bookworm", str(building / "root")]
+    rest = [f"--include={','.join(included)}", "bookworm", str(building / "root")]
     argv = [*temporary, *build, *options, *rest, *map(str, sources)]
     run(argv, timeout=1200, mark=lab.mark("build"), where="base system")
 

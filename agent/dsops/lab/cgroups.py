@@ -87,5 +87,5 @@ def _turn(lab: Lab, server: Server, *, v1: str, v2: str, number: signal.Signals)
 
 
 def thaw_all(lab: Lab) -> None:
-    for server in lab.servers:
+    for server in lab.everyone:
         thaw(lab, server)

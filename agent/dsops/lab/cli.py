@@ -12,6 +12,7 @@ from dsops.lab.place import LAB
 from dsops.lab.progress import get_show
 from dsops.lab.status import get_status, render_table
 from dsops.lab.up import up as lab_up
+from dsops.lab.up import up_metal as lab_up_metal
 
 
 @click.group()
@@ -21,9 +22,13 @@ def lab() -> None:
 
 @lab.command()
 @click.option("--take-over", is_flag=True, help="Take the lab from the checkout that it belongs to.")
-def up(take_over: bool) -> None:
+@click.option(
+    "--metal", is_flag=True, help="Boot metal1 and metal2 instead: machines with kernel, disks and GRUB (qemu)."
+)
+def up(take_over: bool, metal: bool) -> None:
     """Boot the servers; what is there already stays as it is."""
-    changed = lab_up(LAB, get_show(Console()), take_over=take_over)
+    boot = lab_up_metal if metal else lab_up
+    changed = boot(LAB, get_show(Console()), take_over=take_over)
     click.echo("The lab is up." if changed else "The lab was up; nothing changed.")
 
 
@@ -49,7 +54,7 @@ def status(as_json: bool) -> None:
 
 
 @lab.command()
-@click.argument("node", type=click.Choice([server.name for server in LAB.servers]))
+@click.argument("node", type=click.Choice([server.name for server in LAB.everyone]))
 @click.argument("kind", type=click.Choice(list(FAULTS)))
 def fault(node: str, kind: str) -> None:
     """Break a server on purpose; `dsops lab up` mends it."""

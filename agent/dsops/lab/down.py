@@ -7,6 +7,7 @@ from pathlib import Path
 from dsops.core.errors import DsopsError
 from dsops.lab import base, cgroups, gpus, network, owner
 from dsops.lab.keys import ssh_argv
+from dsops.lab.metal import links
 from dsops.lab.mounts import detach_loops, find_loops, get_mounts, mounts_below, remove_tree, unmount_below
 from dsops.lab.place import Lab
 from dsops.lab.processes import end_parts, find_parts
@@ -47,7 +48,7 @@ def _end(lab: Lab, show: Show, *, disks: bool) -> None:
     with step(show, "mounts") as notes:
         notes.append(f"{unmount_below(lab.root)} mounts, {detach_loops(lab.root)} stray loop devices")
     with step(show, "network") as notes:
-        notes.append(f"{network.remove_network(lab)} links and tables")
+        notes.append(f"{links.remove_rail(lab) + network.remove_network(lab)} links and tables")
     with step(show, "files") as notes:
         remove_files(lab, disks=disks)
         notes.append("servers' disks deleted" if disks else "servers' disks kept")
@@ -60,6 +61,7 @@ def find_leftovers(lab: Lab) -> list[str]:
         *(f"process {part.pid} ({part.part})" for part in find_parts(lab)),
         *(f"mount {point}" for point in mounts_below(lab.root)),
         *(f"loop device {loop}" for loop in find_loops(lab.root)),
+        *(f"link {name}" for name in links.find(lab)),
         *network.find_network(lab),
         *(f"control group {group}" for group in groups if group.exists()),
         *(f"{folder}" for folder in _nspawn_folders(lab) if folder.exists()),
@@ -73,11 +75,11 @@ def _nspawn_folders(lab: Lab) -> list[Path]:
 
 def power_off(lab: Lab, *, patience: float = 15) -> None:
     """Ask every server to go cleanly; who does not answer or does not go is killed afterwards."""
-    for one in lab.servers:
+    for one in lab.everyone:
         if find_parts(lab, one.name) and not cgroups.is_frozen(lab, one):
             run(ssh_argv(lab, one, "systemctl poweroff", timeout=2), timeout=10, check=False)
     until = time.monotonic() + patience
-    while any(find_parts(lab, one.name) for one in lab.servers) and time.monotonic() < until:
+    while any(find_parts(lab, one.name) for one in lab.everyone) and time.monotonic() < until:
         time.sleep(0.1)
 
 

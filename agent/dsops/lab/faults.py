@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from dsops.core.errors import DsopsError
 from dsops.lab import base, cgroups, keys, owner, server
+from dsops.lab.metal import guest
 from dsops.lab.place import Lab, Server
 from dsops.lab.processes import find_leader, find_parts
 from dsops.lab.run import run, succeeds
@@ -12,6 +13,8 @@ from dsops.lab.run import run, succeeds
 
 def kill(lab: Lab, one: Server) -> str:
     """As if the plug was pulled: nothing on it ends cleanly, its disk stays as it is."""
+    if one.is_metal:
+        return f"off; {guest.stop(lab, one)} machine, its disks keep what had reached them"
     return f"{server.stop(lab, one)} processes killed"
 
 
@@ -34,7 +37,7 @@ def power_off(lab: Lab, one: Server, *, patience: float = 90) -> str:
         if time.monotonic() > until:
             raise DsopsError("does not power off", where=one.name, mend=f"`dsops lab fault {one.name} kill`")
         time.sleep(0.1)
-    server.stop(lab, one)  # what it leaves
+    (guest if one.is_metal else server).stop(lab, one)  # what it leaves
     return "off"
 
 
@@ -70,7 +73,7 @@ FAULTS: dict[str, Callable[[Lab, Server], str]] = {
 def get_server(lab: Lab, name: str) -> Server:
     one = lab.find_server(name)
     if one is None:
-        names = ", ".join(each.name for each in lab.servers)
+        names = ", ".join(each.name for each in lab.everyone)
         raise DsopsError(f"the lab has no server {name!r}", mend=f"one of: {names}")
     return one
 
@@ -79,7 +82,7 @@ def fault(lab: Lab, name: str, kind: str, *, checkout: str = "") -> str:
     """Do one fault to one server; what came of it, in words."""
     one = get_server(lab, name)
     with owner.changing(lab, checkout=checkout):
-        if find_leader(lab, name) is None:
+        if not (find_parts(lab, name) if one.is_metal else find_leader(lab, name)):
             raise DsopsError(f"{name} is off", mend="start it: `dsops lab up`")
         return FAULTS[kind](lab, one)
 
@@ -88,9 +91,19 @@ def start(lab: Lab, name: str, *, checkout: str = "") -> str:
     """Start one server again, as `dsops lab up` does for all; systemd's word for its state."""
     one = get_server(lab, name)
     root = base.find_base(lab)
+    if one.is_metal:
+        return _start_guest(lab, one, checkout=checkout)
     with owner.changing(lab, checkout=checkout):
         if root is None or not lab.home(one).prepared.exists():
             raise DsopsError(f"{name} was never made", mend="make the lab: `dsops lab up`")
         server.ensure_prepared(lab, one, root)
         server.ensure_started(lab, one)
         return server.wait_ready(lab, one)
+
+
+def _start_guest(lab: Lab, one: Server, *, checkout: str) -> str:
+    with owner.changing(lab, checkout=checkout):
+        if not lab.home(one).prepared.exists():
+            raise DsopsError(f"{one.name} was never made", mend="make the guests: `dsops lab up --metal`")
+        guest.ensure_started(lab, one)
+        return guest.wait_ready(lab, one)

@@ -14,9 +14,9 @@ def ensure_keys(lab: Lab) -> bool:
     """Generate what is missing and write known_hosts; whether anything changed. Keys outlive `lab down`."""
     lab.key.parent.mkdir(parents=True, exist_ok=True)
     lab.key.parent.chmod(0o700)
-    paths = {lab.key: "dsops-lab", **{host_key(lab, server): server.name for server in lab.servers}}
+    paths = {lab.key: "dsops-lab", **{host_key(lab, server): server.name for server in lab.everyone}}
     made = [_ensure_key(path, comment) for path, comment in paths.items()]
-    text = render_known_hosts({_names(lab, server): public(host_key(lab, server)) for server in lab.servers})
+    text = render_known_hosts({_names(lab, server): public(host_key(lab, server)) for server in lab.everyone})
     if read(lab.known_hosts) == text:
         return any(made)
     write(lab.known_hosts, text)

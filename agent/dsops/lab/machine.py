@@ -168,3 +168,49 @@ def _load(module: str) -> bool:
 def _makes_link(kind: str) -> bool:
     """Try it, in a network of its own that ends with the try: a kernel without the kind refuses the link."""
     return succeeds(["unshare", "--net", "ip", "link", "add", "try0", "type", kind])
+
+
+METAL_PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "blkid": "util-linux"}
+METAL_GB = 6  # the image, and what a deploy puts on two guests' disks
+METAL_MEMORY_GB = 5  # two guests of 2 GiB, and what qemu itself takes
+
+
+@dataclass(frozen=True)
+class MetalFacts:
+    """What else the guests need."""
+
+    programs: frozenset[str]
+    has_tun: bool
+    free_gb: float
+    memory_gb: float  # available
+    whole: bool = False  # all guests are made and run, or were made before: no more disk is needed
+
+
+def check_metal(facts: MetalFacts, *, place: str = "/var/lib/dsops-lab") -> list[Problem]:
+    """Every reason why guests cannot run here; [] when they can."""
+    problems = []
+    if missing := [name for name in METAL_PROGRAMS if name not in facts.programs]:
+        packages = sorted({METAL_PROGRAMS[name] for name in missing})
+        mend = f"apt-get install --no-install-recommends {' '.join(packages)}"
+        problems.append(Problem(f"not installed: {', '.join(missing)}", mend))
+    if not facts.has_tun:
+        problems.append(Problem("the kernel gives no tap devices (/dev/net/tun)", "modprobe tun"))
+    if facts.free_gb < METAL_GB and not facts.whole:
+        what = f"{facts.free_gb:.1f} GB are free under {place}; two guests need {METAL_GB} GB"
+        problems.append(Problem(what, f"free some, or mount a bigger disk at {place}"))
+    if facts.memory_gb < METAL_MEMORY_GB and not facts.whole:
+        what = f"{facts.memory_gb:.1f} GB of memory are free; two guests need {METAL_MEMORY_GB} GB"
+        problems.append(Problem(what, "end something big, or use a machine with 8 GB or more"))
+    return problems
+
+
+def get_metal_facts(lab: Lab) -> MetalFacts:
+    existing = next(path for path in (lab.root, *lab.root.parents) if path.exists())
+    available = next((line.split()[1] for line in read(Path("/proc/meminfo")).splitlines() if "MemAvail" in line), "0")
+    return MetalFacts(
+        programs=frozenset(name for name in METAL_PROGRAMS if _find_program(name)),
+        has_tun=Path("/dev/net/tun").exists(),
+        free_gb=shutil.disk_usage(existing).free / 1e9,
+        memory_gb=int(available) * 1024 / 1e9,
+        whole=all(lab.home(guest).prepared.exists() for guest in lab.guests),
+    )

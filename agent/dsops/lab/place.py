@@ -16,6 +16,7 @@ class Server:
     number: int  # last part of its address
     disk_gb: int = 2  # of /var/lib/dsops, sparse
     gpus: int = 0
+    is_metal: bool = False  # a real machine with a kernel of its own (qemu), not a container
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Lab:
     subnet: IPv4Network
     servers: tuple[Server, ...]
     base: Path  # cache of base systems, which labs may share
+    guests: tuple[Server, ...] = ()  # machines with kernels of their own; `dsops lab up --metal` boots them
+
+    @property
+    def everyone(self) -> tuple[Server, ...]:
+        return (*self.servers, *self.guests)
 
     @property
     def gateway(self) -> IPv4Address:
@@ -43,6 +49,18 @@ class Lab:
     def gateway6(self) -> IPv6Address:
         return self.subnet6[1]
 
+    @property
+    def rail(self) -> IPv4Network:
+        """A second network that only the guests are on, for what runs between GPU servers; no way out at all."""
+        return IPv4Network((int(self.subnet.network_address) - (1 << 16), 24))
+
+    @property
+    def rail_bridge(self) -> str:
+        return f"{self.bridge}r"
+
+    def rail_address(self, server: Server) -> IPv4Address:
+        return self.rail[server.number]
+
     def address(self, server: Server) -> IPv4Address:
         return self.subnet[server.number]
 
@@ -50,14 +68,14 @@ class Lab:
         return self.subnet6[server.number]
 
     def find_server(self, name: str) -> Server | None:
-        return next((server for server in self.servers if server.name == name), None)
+        return next((server for server in self.everyone if server.name == name), None)
 
     def names(self) -> dict[str, str]:
         """Address (both families) to server name."""
         return dict(self._addresses())
 
     def _addresses(self) -> Iterator[tuple[str, str]]:
-        for server in self.servers:
+        for server in self.everyone:
             yield str(self.address(server)), server.name
             yield str(self.address6(server)), server.name
 
@@ -121,6 +139,9 @@ class Home:
     def gpus(self) -> Path:  # state of the simulated GPUs
         return self.path / "gpus"
 
+    def disk(self, name: str) -> Path:  # of a guest: root, nvme, sata
+        return self.path / f"{name}.img"
+
     @property
     def console(self) -> Path:
         return self.path / "console.log"
@@ -138,4 +159,8 @@ SERVERS = (
     Server("mon1", 20),
 )
 ROOT = Path("/var/lib/dsops-lab")
-LAB = Lab(ROOT, "dsops0", IPv4Network("10.99.0.0/24"), SERVERS, ROOT / "base")
+GUESTS = (
+    Server("metal1", 31, disk_gb=4, is_metal=True),
+    Server("metal2", 32, disk_gb=4, is_metal=True),
+)
+LAB = Lab(ROOT, "dsops0", IPv4Network("10.99.0.0/24"), SERVERS, ROOT / "base", GUESTS)

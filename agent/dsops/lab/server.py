@@ -59,31 +59,35 @@ def _ensure_mounts(lab: Lab, home: Home) -> None:
 
 
 def _configure(lab: Lab, server: Server) -> None:
-    root = lab.home(server).root
-    write(root / "etc/hostname", f"{server.name}\n")
-    write(root / "etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
-    write(root / "etc/hosts", render_hosts(lab))
-    write(root / "etc/resolv.conf", f"nameserver {lab.gateway}\n")
-    write(root / "etc/systemd/network/10-lab.network", render_network(lab, server))
-    write(root / "root/.ssh/authorized_keys", f"{keys.public(lab.key)}\n", mode=0o600)
-    (root / "root/.ssh").chmod(0o700)
-    key = keys.host_key(lab, server)
-    write(root / "etc/ssh/ssh_host_ed25519_key", read(key), mode=0o600)
-    write(root / "etc/ssh/ssh_host_ed25519_key.pub", f"{keys.public(key)}\n")
+    write_identity(lab, server, lab.home(server).root)
     if server.gpus:
         gpus.reset(lab.home(server).gpus, server)
         gpus.install(lab, server)
 
 
+def write_identity(lab: Lab, server: Server, root: Path, *, match: str = "Name=host0") -> None:
+    """Who a fresh system below `root` is: name, keys, network. match: systemd-networkd's word for its interface."""
+    write(root / "etc/hostname", f"{server.name}\n")
+    write(root / "etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
+    write(root / "etc/hosts", render_hosts(lab))
+    write(root / "etc/resolv.conf", f"nameserver {lab.gateway}\n")
+    write(root / "etc/systemd/network/10-lab.network", render_network(lab, server, match=match))
+    write(root / "root/.ssh/authorized_keys", f"{keys.public(lab.key)}\n", mode=0o600)
+    (root / "root/.ssh").chmod(0o700)
+    key = keys.host_key(lab, server)
+    write(root / "etc/ssh/ssh_host_ed25519_key", read(key), mode=0o600)
+    write(root / "etc/ssh/ssh_host_ed25519_key.pub", f"{keys.public(key)}\n")
+
+
 def render_hosts(lab: Lab) -> str:
-    names = [f"{lab.address(server)}\t{server.name}" for server in lab.servers]
+    names = [f"{lab.address(server)}\t{server.name}" for server in lab.everyone]
     return "\n".join(["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", *names]) + "\n"
 
 
-def render_network(lab: Lab, server: Server) -> str:
+def render_network(lab: Lab, server: Server, *, match: str = "Name=host0") -> str:
     """systemd-networkd: the address belongs to the server, so that it is there again after a reboot."""
     return f"""[Match]
-Name=host0
+{match}
 
 [Network]
 Address={lab.address(server)}/{lab.subnet.prefixlen}

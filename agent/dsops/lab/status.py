@@ -11,9 +11,10 @@ from rich.table import Table
 from dsops.core.errors import DsopsError
 from dsops.lab import cgroups, gpus, keys, owner, sink
 from dsops.lab.attempts import Counts, read_counters
+from dsops.lab.metal import guest
 from dsops.lab.mounts import is_mounted
 from dsops.lab.place import Lab, Server
-from dsops.lab.processes import find_leader, started_at
+from dsops.lab.processes import find_leader, find_parts, started_at
 from dsops.lab.run import run
 
 
@@ -44,13 +45,14 @@ class LabStatus:
 
 def get_status(lab: Lab) -> LabStatus:
     whose, counters = owner.find_owner(lab), read_counters(lab)
-    with ThreadPoolExecutor(len(lab.servers)) as pool:
-        servers = list(pool.map(lambda one: _look(lab, one, counters[one.name]), lab.servers))
+    shown = [*lab.servers, *(one for one in lab.guests if lab.home(one).prepared.exists())]
+    with ThreadPoolExecutor(len(shown)) as pool:
+        servers = list(pool.map(lambda one: _look(lab, one, counters[one.name]), shown))
     return LabStatus(str(lab.root), whose.checkout if whose else "", sink.find_sink(lab) is not None, servers)
 
 
 def _look(lab: Lab, one: Server, counts: Counts) -> ServerStatus:
-    home, leader = lab.home(one), find_leader(lab, one.name)
+    home, leader = lab.home(one), find_machine(lab, one)
     frozen = leader is not None and cgroups.is_frozen(lab, one)
     ssh = leader is not None and not frozen and _answers(lab, one)
     began = started_at(leader) if leader else None
@@ -69,6 +71,13 @@ def _look(lab: Lab, one: Server, counts: Counts) -> ServerStatus:
     )
 
 
+def find_machine(lab: Lab, one: Server) -> int | None:
+    """Process 1 of a server; qemu of a guest."""
+    if one.is_metal:
+        return next((part.pid for part in find_parts(lab, one.name)), None)
+    return find_leader(lab, one.name)
+
+
 def judge_state(*, made: bool, alive: bool, frozen: bool, ssh: bool) -> str:
     if not made:
         return "none"
@@ -85,7 +94,9 @@ def _answers(lab: Lab, one: Server) -> bool:
 
 
 def _disk(lab: Lab, one: Server) -> tuple[int, int]:
-    """Used and total bytes of /var/lib/dsops; (0, 0) while it is not mounted."""
+    """Used and total bytes of /var/lib/dsops, of a guest's disks all together; (0, 0) while it is not mounted."""
+    if one.is_metal:
+        return guest.disk_bytes(lab.home(one))
     data = lab.home(one).data
     if not is_mounted(data):
         return 0, 0

@@ -1,18 +1,19 @@
 """`dsops lab up`: from whatever is there to five servers that answer, changing only what is missing."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.lab import base, cgroups, gpus, keys, machine, network, owner, server, sink
+from dsops.lab.metal import guest, image, links
 from dsops.lab.place import Lab, Server
 from dsops.lab.processes import end_parts
 from dsops.lab.progress import Show, step
 
 
 def up(lab: Lab, show: Show, *, take_over: bool = False, checkout: str = "") -> bool:
-    """Whether anything had to be done."""
+    """The servers; whether anything had to be done."""
     machine.require(machine.check_machine(machine.get_facts(lab), place=str(lab.root)))
     with owner.changing(lab, checkout=checkout, take_over=take_over):
         owner.record(lab, checkout=checkout)
@@ -42,6 +43,10 @@ def _start_all(lab: Lab, show: Show) -> list[bool]:
         raise DsopsError("the base system is gone", where=str(lab.base), mend="repeat `dsops lab up`")
     with ThreadPoolExecutor(len(lab.servers)) as pool:
         jobs = [pool.submit(_start, lab, one, root, show) for one in lab.servers]
+    return _get_results(jobs)
+
+
+def _get_results(jobs: list[Future[bool]]) -> list[bool]:
     errors = [error for job in jobs if (error := job.exception())]
     if bugs := [error for error in errors if not isinstance(error, DsopsError)]:
         raise bugs[0]
@@ -65,3 +70,37 @@ def _word(*, made: bool, started: bool) -> str:
     if made:
         return "made and started" if started else "renewed"
     return "started" if started else "unchanged"
+
+
+def up_metal(lab: Lab, show: Show, *, take_over: bool = False, checkout: str = "") -> bool:
+    """The guests, and nothing else of the lab but its network; whether anything had to be done."""
+    problems = machine.check_machine(machine.get_facts(lab), place=str(lab.root))
+    machine.require([*problems, *machine.check_metal(machine.get_metal_facts(lab), place=str(lab.root))])
+    with owner.changing(lab, checkout=checkout, take_over=take_over):
+        owner.record(lab, checkout=checkout)
+        end_parts(lab, "build", thaw=lambda: cgroups.thaw_all(lab))
+        steps: dict[str, Callable[[], bool]] = {
+            "image": lambda: image.ensure_image(lab),
+            "keys": lambda: keys.ensure_keys(lab),
+            "network": lambda: network.ensure_network(lab),
+            "rail": lambda: links.ensure_rail(lab),
+            "sink": lambda: sink.ensure_sink(lab),
+        }
+        changed = [_do(show, name, do) for name, do in steps.items()]
+        return any([*changed, *_start_guests(lab, show)])
+
+
+def _start_guests(lab: Lab, show: Show) -> list[bool]:
+    """All at once; without KVM each of them keeps two cores busy while it boots."""
+    with ThreadPoolExecutor(len(lab.guests)) as pool:
+        jobs = [pool.submit(_start_guest, lab, one, show) for one in lab.guests]
+    return _get_results(jobs)
+
+
+def _start_guest(lab: Lab, one: Server, show: Show) -> bool:
+    with step(show, one.name) as notes:
+        made = guest.ensure_prepared(lab, one)
+        started = guest.ensure_started(lab, one)
+        state = guest.wait_ready(lab, one)
+        notes += [_word(made=made, started=started), str(lab.address(one)), state]
+        return made or started

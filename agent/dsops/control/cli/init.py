@@ -11,7 +11,7 @@ from dsops.core.errors import DsopsError
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 # group_data/<name>.py would speak of other servers than this inventory's; `example` is never found by itself.
-TAKEN = ("all", "lb", "gpu", "mon", "lab", "example")
+TAKEN = ("all", "lb", "gpu", "mon", "lab", "metal", "example")
 
 
 @click.command()

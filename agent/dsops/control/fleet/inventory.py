@@ -11,6 +11,8 @@ from dsops.core.errors import DsopsError
 
 T = TypeVar("T")
 ROLES = ("lb", "gpu", "mon")
+# The lab's own inventories: never taken for a site.
+REHEARSALS = ("lab", "metal")
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def find_inventory(start: Path) -> Path:
     """Walks up to `inventory/`: a site's one file, else lab.py. Raises DsopsError when there are several."""
     for folder in (start, *start.parents):
         files = sorted(f for f in (folder / "inventory").glob("*.py") if f.stem != "example" and f.stem[0] not in "_.")
-        sites = [f for f in files if f.stem != "lab"]
+        sites = [f for f in files if f.stem not in REHEARSALS]
         if len(sites) > 1:
             names = ", ".join(f.name for f in sites)
             mend = "pass --inventory, or set DSOPS_INVENTORY"
