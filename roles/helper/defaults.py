@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Helper:
-    """How long a release is on trial, and how much dsops may do by itself."""
+    """How long a release is on trial, how much dsops may do by itself, and where old releases go."""
 
     # What a release's signature must be good for; empty: the one that belongs to bundle_namespace.
     store_namespace: str = ""
@@ -20,3 +20,9 @@ class Helper:
     store_bad_seconds: int = 86400
     # The share of a release's size, and of the memory, that must stay free beside a second copy.
     store_memory_reserve: float = 0.1
+    # Where the cold tier is mounted (role storage: /var/lib/dsops-cold); empty: there is none, and nothing goes cold.
+    store_cold: str = ""
+    # The share of the hot tier that stays free: when less is, old releases go cold, never those that must be quick.
+    store_hot_reserve: float = 0.1
+    # The hot tier dies with any of its disks: what is known good is kept on the cold tier as well, which must be there.
+    store_hot_is_raid0: bool = False

@@ -12,11 +12,13 @@ from roles.helper.socket import socket_unit
 from roles.ops.accounts import account
 from roles.ops.files import Owner, config_file, folders, render
 from roles.ops.site import settings
+from roles.storage.defaults import Storage
 
 HERE = Path(__file__).parent
 CONFIG = "/etc/dsops/store.toml"
 SIGNERS = "/etc/dsops/allowed_signers"
 GROUP = "dsops-store"
+HOME = "/var/lib/dsops"
 FOLDERS = ("blobs", "lanes", "passports", "releases", "slots", "staging", "state")
 
 
@@ -25,22 +27,66 @@ def helper() -> None:
     """Makes the store's folders, and the socket behind which the helper starts when somebody asks."""
     said = settings(Helper)
     base = settings(Base)
+    check_tiers(said, is_raid0=settings(Storage).storage_raid0)
     namespace = said.store_namespace or find_namespace(base.bundle_namespace)
     signers = _read_signers(Path(base.bundle_allowed_signers), namespace)
     # Its group may speak to the helper: the operators' door, and the agent.
     account(name="helper: the store's group", user=GROUP, home="/nonexistent")
     account(name="helper: the door", user="dsops", home="/var/lib/dsops-door", shell="/bin/sh", groups=(GROUP,))
     account(name="helper: the agent", user="dsops-agent", home="/nonexistent", groups=(GROUP,))
-    wanted = {f"/var/lib/dsops/{folder}": Owner("755") for folder in FOLDERS}
+    wanted = {f"{HOME}/{folder}": Owner("755") for folder in FOLDERS}
     folders(name="helper: the store's folders", wanted=wanted)
     config_file(name="helper: who may sign releases", path=SIGNERS, content=signers)
     config = render(HERE / "templates/store.toml.j2", said=said, purpose=namespace)
     check = "/opt/dsops/venv/bin/python -m dsops.node.helper --check --config {}"
     config_file(name="helper: configuration", path=CONFIG, content=config, check=check)
-    for kind in ("socket", "service"):
-        unit = (HERE / f"templates/dsops-helper.{kind}").read_text()
+    units = {
+        "socket": (HERE / "templates/dsops-helper.socket").read_text(),
+        "service": render_service(said.store_cold),
+    }
+    for kind, unit in units.items():
         config_file(name=f"helper: {kind}", path=f"/etc/systemd/system/dsops-helper.{kind}", content=unit)
     socket_unit(name="helper: listens", unit_name="dsops-helper", inputs=[CONFIG, "/opt/dsops/venv"])
+
+
+def render_service(cold: str) -> str:
+    """The helper's unit. cold: where the cold tier is mounted, "" where there is none."""
+    template = HERE / "templates/dsops-helper.service.j2"
+    return render(template, cold=cold, cold_unit=name_mount(cold), cold_parent=str(Path(cold).parent))
+
+
+def name_mount(path: str) -> str:
+    """systemd's name of a mount unit, as `systemd-escape --path --suffix=mount` makes it."""
+    words = [word for word in path.split("/") if word]
+    return "-".join("".join(map(_escape, word.encode())) for word in words) + ".mount"
+
+
+def _escape(byte: int) -> str:
+    is_plain = byte < 128 and (chr(byte).isalnum() or chr(byte) in ":_.")
+    return chr(byte) if is_plain else f"\\x{byte:02x}"
+
+
+def check_tiers(said: Helper, *, is_raid0: bool) -> None:
+    """Raises DeployError before any change. is_raid0: the role storage makes the hot tier of several disks."""
+    if said.store_cold and not is_place(said.store_cold):
+        mend = 'store_cold = "/var/lib/dsops-cold", or a mount point in /srv or /mnt'
+        raise DeployError(f"store_cold is {said.store_cold!r}, no place for a second tier\n  mend: {mend}")
+    if is_raid0 and not said.store_hot_is_raid0:
+        what = "storage_raid0 makes the hot tier a RAID0, and store_hot_is_raid0 does not say so"
+        raise DeployError(f"{what}\n  mend: store_hot_is_raid0 = True, so that known-good releases lie cold as well")
+    if said.store_hot_is_raid0 and not said.store_cold:
+        what = "store_hot_is_raid0: one dead disk would take the last known-good release, and there is no cold tier"
+        raise DeployError(f'{what}\n  mend: store_cold = "/var/lib/dsops-cold" (and storage_cold), or no RAID0')
+    if not 0 <= said.store_hot_reserve < 1:
+        mend = "a share from 0 to below 1, such as 0.1"
+        raise DeployError(f"store_hot_reserve is {said.store_hot_reserve:g}\n  mend: {mend}")
+
+
+def is_place(cold: str) -> bool:
+    """Whether a cold tier may be there: beside nothing that the helper must not write, and not within the hot one."""
+    path = Path(cold)
+    is_deep = path.is_absolute() and len(path.parts) > 2
+    return is_deep and path.parts[1] in ("mnt", "srv", "var") and not path.is_relative_to(HOME)
 
 
 def find_namespace(bundle: str) -> str:

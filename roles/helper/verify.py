@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from roles.ops.proofs import Host, get_owners, get_unit
 
 GROUPS = ("gpu",)
@@ -47,6 +49,30 @@ def test_every_release_is_whole_and_all_links_lead_where_the_journal_says(host: 
     assert said["damage"] == []
     # One that an older dsops put there is nobody's now; `dsops node release remove` takes it away.
     assert {one["release"]: one["damage"] for one in said["releases"] if one["damage"] and one["state"] != "held"} == {}
+
+
+def test_the_cold_tier_is_there_whole_and_roots_alone(host: Host) -> None:
+    tier = read_releases(host)["cold"]
+    if tier is None:
+        pytest.skip("store_cold is empty: there is no cold tier")
+    assert tier["reason"] == ""
+    root = tier["root"]
+    if not host.file(f"{root}/releases").is_directory:
+        pytest.skip("nothing went cold yet")
+    assert get_owners(host, [f"{root}/blobs", f"{root}/releases"]) == {
+        f"{root}/blobs": "755 root root",
+        f"{root}/releases": "755 root root",
+    }
+    assert not host.check_output(f"find {root}/blobs {root}/releases -type f ! -perm 444 | head -n 5")
+    assert not host.check_output(f"find {root}/blobs {root}/releases ! -user root | head -n 5")
+    assert {one["release"]: one["cold_damage"] for one in read_releases(host)["releases"] if one["cold_damage"]} == {}
+
+
+def test_on_a_raid0_what_is_good_lies_cold_as_well(host: Host) -> None:
+    if not host.file("/etc/dsops/store.toml").contains("^hot_is_raid0 = true"):
+        pytest.skip("the hot tier is no RAID0")
+    said = read_releases(host)["releases"]
+    assert {one["release"]: one["tier"] for one in said if one["state"] == "active" and one["tier"] != "hot+cold"} == {}
 
 
 def test_every_release_that_serves_is_signed_by_somebody_allowed(host: Host) -> None:

@@ -13,6 +13,7 @@ from dsops.core.events import (
     Aged,
     Clear,
     Confirm,
+    Cool,
     Done,
     Effect,
     Event,
@@ -30,7 +31,7 @@ from dsops.core.events import (
     Take,
     Unmark,
 )
-from dsops.core.node import find_target, pending_effects, step
+from dsops.core.node import find_hot, find_target, pending_effects, step
 from dsops.core.state import (
     ACTS,
     FALLBACKS,
@@ -48,6 +49,7 @@ from dsops.core.state import (
     clip,
     to_data,
 )
+from dsops.core.tiers import choose_old
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -570,14 +572,17 @@ class Life(RuleBasedStateMachine):
         self.node.at += seconds
         self.ask(Aged(self.node.at), cut=cut)
 
-    @rule(release=releases, kind=st.sampled_from(["unmark", "confirm", "forget"]))
+    @rule(release=releases, kind=st.sampled_from(["unmark", "confirm", "forget", "cool"]))
     def mark(self, release: str, kind: str) -> None:
         events: dict[str, Event] = {
             "unmark": Unmark(release),
             "confirm": Confirm(release),
             "forget": Forget(release, self.node.at),
+            "cool": Cool(release, self.node.at),
         }
-        self.ask(events[kind])
+        before = self.node.state
+        if self.ask(events[kind]) and kind == "cool":
+            assert self.node.state == before, "a release is a way back wherever it lies"
 
     @rule(event=st.sampled_from([Halt("x"), Clear(), Adopt(Epoch(3, "west")), Take(Epoch(7, "east"))]))
     def decide(self, event: Event) -> None:
@@ -605,6 +610,16 @@ class Life(RuleBasedStateMachine):
             assert state.active
             assert state.warm != state.active.slot
             assert self.node.world.loaded.get(state.warm) == state.release_in(state.warm)
+
+    @invariant()
+    def what_can_serve_soon_is_kept_hot(self) -> None:
+        state, at = self.node.state, self.node.at
+        hot = find_hot(state, at=at)
+        assert {state.active.release} <= hot if state.active else True
+        usable = [one.release for one in state.fallbacks if not state.find_bad(one.release, at=at)]
+        assert not (state.active and usable) or len(hot) >= 2, "two that can serve"
+        came = dict.fromkeys(IDS, 0.0)
+        assert not hot & set(choose_old(state, came, at=at))
 
     @invariant()
     def only_a_proof_is_waited_for(self) -> None:

@@ -112,6 +112,14 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class Cool:
+    """A release is about to leave the hot tier; the cold one holds it whole, so that it stays a way back."""
+
+    release: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Take:
     """A fleet command that was refused for another reason: its epoch counts all the same."""
 
@@ -149,6 +157,7 @@ Event = (
     | Unmark
     | Confirm
     | Forget
+    | Cool
     | Take
     | Halt
     | Clear

@@ -15,6 +15,7 @@ from dsops.core.events import (
     Aged,
     Clear,
     Confirm,
+    Cool,
     Done,
     Effect,
     Event,
@@ -100,6 +101,8 @@ def _next(state: NodeState, event: Event, policy: Policy) -> NodeState:
             return _confirm(state, event)
         case Forget():
             return _forget(state, event)
+        case Cool():
+            return _cool(state, event)
         case Take():
             return _take_epoch(state, event.epoch)
         case Halt():
@@ -330,6 +333,22 @@ def _forget(state: NodeState, event: Forget) -> NodeState:
         what = f"{event.release} is the release that this node would go back to"
         raise DsopsError(what, mend="activate a newer one first, so that there is another way back")
     return replace(state, fallbacks=tuple(one for one in state.fallbacks if one.release != event.release))
+
+
+def _cool(state: NodeState, event: Cool) -> NodeState:
+    """Changes nothing: a release is a way back wherever it lies."""
+    if event.release in find_hot(state, at=event.at):
+        what = f"{event.release} must stay on the hot tier: it is in use, or one of the ways back that must be quick"
+        raise DsopsError(what, mend="activate a newer one first; `dsops release list` shows what is cold already")
+    return state
+
+
+def find_hot(state: NodeState, *, at: float) -> frozenset[str]:
+    """What must lie on the hot tier: all that is in use, the way back, and the newest known-good one beside it (R7)."""
+    slots = {held.release for held in state.slots if held.release}
+    active = state.active.release if state.active else ""
+    good = [name for name in state.known_good if name != active and not state.find_bad(name, at=at)]
+    return frozenset({*_find_busy(state), *slots, *good[:1], _find_way_back(state, at=at)} - {""})
 
 
 def _find_way_back(state: NodeState, *, at: float) -> str:

@@ -270,4 +270,49 @@ def test_ids_and_nodes_complete_from_what_is_here(site: Site, monkeypatch: pytes
     assert [item.value for item in complete.get_completions([*words, held.id], "gpu")] == ["gpu1", "gpu2"]
     assert complete.get_completions(["push", "-i", "/nonexistent.py"], "r") == []
     verbs = [item.value for item in complete.get_completions([], "")]
-    assert verbs == ["activate", "build", "confirm-bad", "list", "passport", "push", "show", "unmark-bad"]
+    changing = ["activate", "build", "confirm-bad", "cool", "heat"]
+    assert verbs == [*changing, "list", "passport", "push", "show", "unmark-bad"]
+
+
+def test_a_release_goes_cold_and_comes_back_where_it_is(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu2"].hold(R2, "fallback", tier="cold", bytes=9, way="cold", seconds=700.0, copy_seconds=600.0)
+    said = site.done("cool", R2, "--reason", "room")
+    assert said == f"gpu1: {R2} lies cold, 12.0 GB came free, 0 s\n"
+    assert not site.asked("gpu2", "release cool")
+    (words,) = site.asked("gpu1", "release cool")
+    assert (words[2], option(words, "--reason"), words[-1]) == (R2, "room", "--json")
+    said = site.done("heat", R2, "gpu2", "--reason", "we want it back")
+    assert said == f"gpu2: 9 B at most are copied, about 10 min\ngpu2: {R2} lies hot, 9.0 GB were copied, 0 s\n"
+    assert "lies cold as well" in site.done("cool", R2, "gpu2", "--keep-hot", "--reason", "x")
+    assert "--keep-hot" in site.asked("gpu2", "release cool")[0]
+
+
+def test_only_what_lies_there_can_go_from_there(site: Site) -> None:
+    hold(site)
+    error = error_of(site.call("heat", R2, "--reason", "x"))
+    assert error.what == f"no node holds {R2} on the cold tier only"
+    error = error_of(site.call("heat", R2, "gpu1", "--reason", "x"))
+    assert error.what == f"gpu1: {R2} is not on the cold tier only there"
+    site.nodes["gpu2"].refuse["release cool"] = "must stay on the hot tier"
+    result = site.call("cool", R1, "--reason", "x")
+    assert result.exit_code == 1
+    assert f"gpu2: {R1} cannot: must stay on the hot tier\n  mend: as the node says\n" in result.stdout
+
+
+def test_the_list_and_show_tell_the_tier_and_how_soon_it_would_serve(site: Site) -> None:
+    hold(site)
+    cold = {"tier": "cold", "way": "cold", "seconds": 700.0, "copy_seconds": 600.0, "back": True}
+    site.nodes["gpu1"].hold(R2, "fallback", cold_damage="a blob is gone", **cold)
+    lines = site.done("list", "gpu1").splitlines()
+    assert lines[0].split()[-4:] == ["size", "tier", "to", "serve"]
+    assert " cold  cold, 12 min  the way back; DAMAGED: a blob is gone" in lines[2]
+    assert lines[1].rstrip().endswith("hot   -")
+    assert "gpu1     fallback, cold\n" in site.done("show", R2)
+
+
+def test_an_activation_of_what_lies_cold_says_that_it_is_copied_first(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu2"].hold(R2, "held", tier="cold", way="cold", seconds=700.0, copy_seconds=600.0)
+    said = site.done("activate", R2).splitlines()
+    assert said[1] == f"gpu2: {R2} lies on the cold tier and is copied first, about 10 min"

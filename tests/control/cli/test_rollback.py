@@ -72,7 +72,7 @@ def test_it_shows_a_plan_asks_once_and_goes_node_by_node(site: Site) -> None:
     assert result.exit_code == 0, (result.output, result.exception)
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["node", "leaves", "goes", "to", "how", "about", "why"]
-    assert lines[1].split()[:6] == ["gpu1", NEW, OLD, "cold", "9", "s"]
+    assert lines[1].split()[:6] == ["gpu1", NEW, OLD, "hot", "9", "s"]
     assert lines[1].endswith("on trial, 12 min left")
     assert "gpu2 stays: serves as it should" in result.stdout
     assert "Go back on 2 nodes? [y/N]: y" in result.stdout
@@ -92,6 +92,19 @@ def test_all_nodes_of_one_command_hear_one_epoch_and_the_reason(site: Site) -> N
     site.call("gpu1", "--yes", "--to", OLD)
     told = [words for words in site.nodes["gpu1"].words if words[0] == "rollback"]
     assert (option(told[-1], "--epoch"), option(told[-1], "--to")) == ("2", OLD)
+
+
+def test_a_plan_says_what_is_copied_first_and_how_long_that_takes(site: Site) -> None:
+    cold = {"tier": "cold", "way": "cold", "seconds": 700.0, "copy_seconds": 600.0, "bytes": 9, "since": 10.0}
+    site.nodes["gpu1"].hold(OLD, "fallback", **cold)
+    (item, other) = json.loads(site.call("gpu1", "gpu2", "--dry", "--json").stdout)["nodes"]
+    assert (item["way"], item["warm"], other["way"]) == ("cold", False, "hot")
+    result = site.call("gpu1", "gpu2", "--yes")
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = result.stdout.splitlines()
+    assert lines[1].split()[:6] == ["gpu1", NEW, OLD, "cold", "10", "min"]
+    assert f"gpu1 copies {OLD} from its cold tier first, about 10 min, and serves meanwhile." in result.stdout
+    assert "gpu2 copies" not in result.stdout
 
 
 def test_no_changes_nothing(site: Site) -> None:

@@ -63,6 +63,9 @@ class FakeNode:
             return {"releases": list(self.releases.values())}
         if verb == "release activate":
             self.switch(words[2])
+        if verb in {"release cool", "release heat"}:
+            self.releases[words[2]]["tier"] = "cold" if verb == "release cool" else "hot+cold"
+            return {"ok": True, "freed": 12_000_000_000, "bytes": 9_000_000_000, "seconds": 60.0}
         if verb == "rollback":
             self.on_rollback(self)
             return {"state": to_data(self.state), "seconds": 0.1}

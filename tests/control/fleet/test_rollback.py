@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dsops.control.fleet.inventory import Server
-from dsops.control.fleet.releases import Listed
+from dsops.control.fleet.releases import Listed, get_copy_timeout
 from dsops.control.fleet.rollback import (
     Item,
     Ordered,
@@ -19,6 +19,7 @@ from dsops.control.fleet.rollback import (
 from dsops.core.errors import DsopsError
 from dsops.core.state import Active, Kind, Move, NodeState, Stage, Step, to_data
 from dsops.core.status import Condition, NodeStatus, Phase, Proof, Slot, Verdict
+from dsops.core.tiers import Way
 
 from tests.core.test_status import make_status
 
@@ -124,7 +125,7 @@ def test_an_activation_under_way_is_called_off_also_where_there_is_no_other_way_
     node = see("gpu1", release=OLD, slots=slots, move=move, listed=(Listed(OLD, "active"), Listed(NEW, "held")))
     plan = decide_plan([node, see("gpu2")], is_named=False)
     assert [dataclasses.astuple(item)[1:] for item in plan.items] == [
-        (NEW, OLD, True, 1.0, f"{NEW} is being activated")
+        (NEW, OLD, Way.WARM, 1.0, f"{NEW} is being activated", None)
     ]
     assert decide_plan([node], is_named=True, to=OLDER).items == ()
 
@@ -153,10 +154,49 @@ def test_a_release_of_ones_choice_must_be_a_way_back() -> None:
     assert stays(plan) == {"gpu2": f"{OLDER} is no release that it can go back to"}
 
 
-def test_a_warm_slot_takes_a_second_and_a_cold_one_what_loading_took() -> None:
+def test_a_warm_slot_takes_a_second_and_any_other_what_loading_took() -> None:
     running = (Slot("a", NEW, "active", Phase.SERVING, ""), Slot("b", OLD, "active", Phase.SERVING, ""))
     plan = decide_plan([see("gpu1", slots=running), see("gpu2"), see("gpu3", proof=None)], is_named=True)
     assert [(item.is_warm, item.seconds) for item in plan.items] == [(True, 1.0), (False, 9.0), (False, None)]
+
+
+def tell(release: str, state: str, **more: Any) -> Listed:
+    """As a node with a cold tier tells it."""
+    plain: dict[str, Any] = {"since": 10.0, "way": "hot", "seconds": 63.0, "copy_seconds": 0.0}
+    return Listed(release, state, **(plain | more))
+
+
+def test_a_target_on_the_cold_tier_takes_its_copy_besides() -> None:
+    cold: dict[str, Any] = {
+        "tier": "cold",
+        "way": "cold",
+        "seconds": 663.0,
+        "copy_seconds": 600.0,
+        "bytes": 60_000_000_000,
+    }
+    far = tell(OLD, "fallback", **cold)
+    plan = decide_plan(
+        [see("gpu1", listed=(BACK[0], far)), see("gpu2", listed=(BACK[0], far), proof=None)], is_named=True
+    )
+    assert [(item.way, item.seconds, item.copy) for item in plan.items] == [
+        (Way.COLD, 609.0, far),
+        (Way.COLD, 663.0, far),
+    ]
+    promised = dataclasses.replace(far, passport=True, seconds=607.0)
+    (item,) = decide_plan([see("gpu1", listed=(BACK[0], promised))], is_named=True).items
+    assert item.seconds == 607.0
+    assert get_copy_timeout(promised) == 600 + 4 * 600
+    (item,) = decide_plan([see("gpu1", listed=(BACK[0], far), silent=True)], is_named=True).items
+    assert (item.to, item.way, item.seconds) == (OLD, Way.COLD, 663.0)
+
+
+def test_the_store_says_best_where_its_rollback_goes() -> None:
+    """The agent does not know that the newest good release lies cold."""
+    listed = (BACK[0], tell(OLD, "fallback", tier="cold", way="cold"), tell(OLDER, "fallback", back=True))
+    (item,) = decide_plan([see("gpu1", listed=listed)], is_named=True).items
+    assert (item.to, item.way) == (OLDER, Way.HOT)
+    (item,) = decide_plan([see("gpu1", listed=listed, silent=True)], is_named=True).items
+    assert (item.to, item.way, item.seconds) == (OLDER, Way.HOT, 63.0)
 
 
 def test_a_slot_that_only_loads_is_not_warm() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dsops.node.helper.client import call
 from dsops.node.helper.desk import Desk
+from dsops.node.helper.keeper import Keeper
 from dsops.node.helper.peers import Caller, Peer
 from dsops.node.helper.server import Server, get_listener
 
@@ -54,10 +55,10 @@ class Talk:
 
 
 @contextmanager
-def serving(desk: Desk, path: Path, *, idle_seconds: float = 60.0) -> Iterator[Talk]:
+def serving(desk: Desk, path: Path, *, idle_seconds: float = 60.0, keeper: Keeper | None = None) -> Iterator[Talk]:
     talk = Talk(path)
     listener = get_listener(path)
-    server = Server(desk, listener, idle_seconds=idle_seconds, find_caller=talk.find_caller)
+    server = Server(desk, listener, idle_seconds=idle_seconds, find_caller=talk.find_caller, keeper=keeper)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from dsops.core.release import FORMAT, release_id
 from dsops.node.helper.desk import Desk, build_desk
 from dsops.node.run import Done, run
+from dsops.node.store.cold import STAMP
 from dsops.node.store.config import StoreConfig
 from dsops.node.store.disk import Disk
 
@@ -25,6 +26,16 @@ def make_root(path: Path) -> Path:
     for name in FOLDERS:
         (path / name).mkdir(parents=True)
     return path
+
+
+def make_cold(path: Path) -> dict[str, Any]:
+    """A cold tier that is no disk of its own, but says that it is meant; the settings that name it.
+
+    No reserve: whoever runs these tests may have a full disk.
+    """
+    path.mkdir(parents=True)
+    (path / STAMP).touch()
+    return {"cold": str(path), "hot_reserve": 0.0}
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,12 @@ class Bed:
     logged: list[str] = field(default_factory=list)
     at: float = 1_700_000_000.0
     settings: dict[str, Any] = field(default_factory=dict)
+    cold_disk: Disk | None = None
+
+    @property
+    def cold(self) -> Path:
+        """The root of the cold tier, where there is one."""
+        return Path(self.settings["cold"])
 
     @property
     def config(self) -> StoreConfig:
@@ -190,6 +207,7 @@ class Bed:
             sleep=self.systemd.sleep,
             audit=self.said.append,
             log=self.logged.append,
+            cold_disk=self.cold_disk,
         )
 
     def push(self, made: Made) -> str:

@@ -11,15 +11,20 @@ from dsops.control.fleet.parallel import Outcome, ask_all
 from dsops.control.fleet.ssh import run_node
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
+from dsops.core.tiers import COLD_BYTES_PER_SECOND, Tier
 
 SECONDS = 20.0
+# A copy may be so much slower than it was last time, and needs so long besides.
+SLOWER, BESIDES = 4.0, 600.0
 
 
 @dataclass(frozen=True)
 class Listed:
     """A release on one node. state: active, fallback, bad or held; slot: "" when in none; bad: why it is refused.
 
-    since: Unix seconds, when it came there.
+    since: Unix seconds, when it came there. tier: where it lies. way, seconds: how it would come to serve, and how
+    soon, copy_seconds of it until it lies hot; "" and None where nobody could say. back: a rollback would go there.
+    damage, cold_damage: what is wrong with it where it serves from, and on the cold tier.
     """
 
     release: str
@@ -32,6 +37,13 @@ class Listed:
     bad: str | None = None
     passport: bool = False
     since: float | None = None
+    tier: str = Tier.HOT
+    way: str = ""
+    seconds: float | None = None
+    copy_seconds: float | None = None
+    back: bool = False
+    damage: str = ""
+    cold_damage: str = ""
 
 
 def read_releases(fleet: Fleet, server: Server) -> tuple[Listed, ...]:
@@ -61,6 +73,11 @@ def parse_releases(text: str, *, where: str) -> tuple[Listed, ...]:
 def find_active(listed: Sequence[Listed]) -> Listed | None:
     """The one that has the traffic."""
     return next((one for one in listed if one.state == "active"), None)
+
+
+def get_copy_timeout(one: Listed) -> float:
+    """Seconds after which a copy between the tiers is given up here; the node goes on with it all the same."""
+    return BESIDES + SLOWER * max(one.copy_seconds or 0.0, one.bytes / COLD_BYTES_PER_SECOND)
 
 
 def choose_servers(fleet: Fleet, nodes: Sequence[str]) -> tuple[Server, ...]:

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from dsops.control.fleet.http import read_status
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import ask_all
-from dsops.control.fleet.releases import Listed, find_active, read_releases
+from dsops.control.fleet.releases import Listed, find_active, get_copy_timeout, read_releases
 from dsops.control.fleet.ssh import run_node
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.state import Epoch, Kind, NodeState
 from dsops.core.status import Condition, NodeStatus, Phase, Verdict
+from dsops.core.tiers import START_SECONDS, WARM_SECONDS, Tier, Way
 
-WARM_SECONDS = 1.0
-# What a cold start needs beside loading: Triton itself, and the golden prompts.
-START_SECONDS = 3.0
 SICK = {Condition.HUNG, Condition.WRONG, Condition.FAILED}
 
 
@@ -48,14 +46,23 @@ class Seen:
 
 @dataclass(frozen=True)
 class Item:
-    """One node's way back. to: "" when only the node knows. is_warm: None when nobody could say. seconds: expected."""
+    """One node's way back. to: "" when only the node knows. way: None when nobody could say. seconds: expected.
+
+    copy: what the node says of a target that lies on its cold tier, so that it is copied first.
+    """
 
     server: Server
     leaves: str
     to: str
-    is_warm: bool | None
+    way: Way | None
     seconds: float | None
     why: str
+    copy: Listed | None = None
+
+    @property
+    def is_warm(self) -> bool | None:
+        """Whether the target's Triton runs beside the active one."""
+        return None if self.way is None else self.way is Way.WARM
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,8 @@ def order(fleet: Fleet, item: Item, orders: Orders) -> Ordered:
     words = ["rollback", "--who", orders.who, "--reason", orders.reason]
     words += ["--epoch", str(orders.epoch.number), "--holder", orders.epoch.holder]
     words += ["--to", orders.to] if orders.to else []
-    said = run_node(fleet, item.server, [*words, "--json"], timeout=120)
+    timeout = 120 + (get_copy_timeout(item.copy) if item.copy else 0.0)
+    said = run_node(fleet, item.server, [*words, "--json"], timeout=timeout)
     return parse_answer(said, item, where=item.server.name)
 
 
@@ -245,31 +253,49 @@ def _find_newest(movable: Sequence[Seen]) -> list[Seen]:
 
 def _plan_one(seen: Seen, *, to: str) -> Item:
     if seen.coming and not to:
-        return Item(seen.server, seen.coming, seen.active, True, WARM_SECONDS, find_trouble(seen))
-    usable = _find_usable(seen)
-    target = to or (seen.status.fallback if seen.status else "") or (usable[0] if len(usable) == 1 else "")
-    is_warm = _find_warm(seen, target)
+        return Item(seen.server, seen.coming, seen.active, Way.WARM, WARM_SECONDS, find_trouble(seen))
+    target = to or _find_target(seen)
+    listed = next((one for one in seen.listed or () if one.release == target), None)
+    way = _find_way(seen, target, listed)
     why = find_trouble(seen) or ("its agent does not answer" if seen.status is None else "asked for")
-    return Item(seen.server, seen.active, target, is_warm, _expect(seen, is_warm), why)
+    copy = listed if way is Way.COLD else None
+    return Item(seen.server, seen.active, target, way, _expect(seen, way, listed), why, copy)
 
 
-def _find_warm(seen: Seen, target: str) -> bool | None:
-    """Whether the target's Triton runs beside the active one."""
+def _find_target(seen: Seen) -> str:
+    """What the store would go back to, as it says itself; else the agent's word, else the only one there is."""
+    usable = _find_usable(seen)
+    own = next((one.release for one in seen.listed or () if one.back), "")
+    return own or (seen.status.fallback if seen.status else "") or (usable[0] if len(usable) == 1 else "")
+
+
+def _find_way(seen: Seen, target: str, listed: Listed | None) -> Way | None:
+    """The agent knows best whether the target's Triton serves beside the active one; the store knows the tier."""
+    if listed and listed.tier == Tier.COLD:
+        return Way.COLD
     if seen.status is None or not target:
-        return None
-    return any(
+        return Way(listed.way) if listed and listed.way in list(Way) else None
+    is_warm = any(
         slot.release == target and slot.name != seen.status.slot and slot.phase is Phase.SERVING
         for slot in seen.status.slots
     )
+    return Way.WARM if is_warm else Way.HOT
 
 
-def _expect(seen: Seen, is_warm: bool | None) -> float | None:
-    """Seconds; a cold start takes about what the last proof here took."""
-    if is_warm:
-        return WARM_SECONDS
-    if is_warm is None or seen.status is None or seen.status.proof is None:
+def _expect(seen: Seen, way: Way | None, listed: Listed | None) -> float | None:
+    """Seconds: what its passport promises; without one, loading takes about what the last proof here took."""
+    if way is None:
         return None
-    return seen.status.proof.load_seconds + START_SECONDS
+    if way is Way.WARM:
+        return WARM_SECONDS
+    told = listed.seconds if listed and listed.way != Way.WARM else None
+    proof = seen.status.proof if seen.status else None
+    if proof is None or (told is not None and listed and listed.passport):
+        return told
+    if way is Way.COLD and (listed is None or listed.copy_seconds is None):
+        return told
+    copy = (listed.copy_seconds or 0.0) if listed and way is Way.COLD else 0.0
+    return copy + proof.load_seconds + START_SECONDS
 
 
 def _urgency(meant: Sequence[Seen]) -> Callable[[Item], bool]:

@@ -4,9 +4,11 @@ import click
 
 from dsops.core.errors import DsopsError
 from dsops.core.state import Kind, NodeState, Step, to_data
+from dsops.core.tiers import ColdError
 from dsops.node.cli.follow import LOOKS, ask, ask_move, decode_state, follow, is_driven, prove_move
 from dsops.node.cli.main import Door, say
 from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, wait
+from dsops.node.cli.tiers import heat_first, tell_lost
 from dsops.node.helper.client import call
 
 RESTART_SECONDS = 180.0
@@ -25,10 +27,15 @@ def rollback(
 ) -> None:
     """Goes back to the release that was good here, and marks the one it leaves as bad.
 
-    While an activation is under way, that one is called off instead, and what serves goes on serving.
+    While an activation is under way, that one is called off instead, and what serves goes on serving. A release that
+    lies on the cold tier is copied to the hot one first.
     """
     words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder) | ({"to": to} if to else {})
-    said = ask_move(door, "rollback", **words)
+    try:
+        said = ask_move(door, "rollback", **words)
+    except ColdError as error:
+        heat_first(door, error, who=who, reason=reason)
+        said = ask_move(door, "rollback", **words)
     state = drive(door, decode_state(said["state"]), seconds=wait)
     active = state.active.release if state.active else "nothing"
     comes = f"{state.move.release} loads and gets the traffic once it is proven" if state.move else ""
@@ -93,9 +100,13 @@ def adopt(door: Door, epoch: int, holder: str, who: str, reason: str, as_json: b
 @as_json
 @click.pass_obj
 def recover(door: Door, as_json: bool) -> None:
-    """Goes on with a move that was cut; the agent does it by itself."""
+    """Goes on with a move that was cut; the agent does it by itself.
+
+    After the hot tier was lost, and its store begun anew, it says what the cold one still holds.
+    """
     said = call(door.helper, "recover")
-    say(as_json, "; ".join(said["did"]) or "nothing is left undone", said)
+    lost = tell_lost(door)
+    say(as_json, "; ".join(said["did"]) or lost or "nothing is left undone", said | {"lost": lost})
 
 
 COMMANDS = (rollback, restart, clear, adopt, recover)

@@ -2,15 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import IO, Any
 
 import click
 
 from dsops.core.errors import DsopsError
 from dsops.core.state import to_data
+from dsops.core.tiers import ColdError, render_seconds
 from dsops.node.cli.follow import ask, ask_move, decode_state, follow, tell_move
 from dsops.node.cli.main import Door, say
 from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, wait
+from dsops.node.cli.tiers import copy, heat_first, list_releases, render_start, render_tier
 from dsops.node.helper.client import call
 
 # Reading a big release back and hashing it takes its time.
@@ -78,10 +81,17 @@ def activate(
 ) -> None:
     """Starts RELEASE beside the one that serves; it gets the traffic once its golden answers are right.
 
+    One that lies on the cold tier is copied to the hot one first.
+
     Exit status: 0 asked for (with --wait: it has the traffic), 1 refused.
     """
     words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder)
-    state = decode_state(ask_move(door, "activate", release=release, **words)["state"])
+    try:
+        said = ask_move(door, "activate", release=release, **words)
+    except ColdError as error:
+        heat_first(door, error, who=who, reason=reason)
+        said = ask_move(door, "activate", release=release, **words)
+    state = decode_state(said["state"])
     if wait:
         ended = follow(door, release, seconds=wait)
         state = ended.state
@@ -95,16 +105,57 @@ def activate(
 @as_json
 @click.pass_obj
 def list_(door: Door, as_json: bool) -> None:
-    """What is here: active, a way back (fallback), bad, or only held."""
-    said = call(door.helper, "list")
+    """What is here: active, a way back (fallback), bad, or only held; on which tier, and how soon it could serve."""
+    said = list_releases(door)
     if as_json:
         click.echo(json.dumps(said))
         return
     for one in said["releases"]:
-        why = f": {one['bad']}" if one["bad"] else ""
-        slot = f"slot {one['slot']}" if one["slot"] else ""
-        about = f"{one['model']} {one['quantization']} {one['engine']}"
-        click.echo(f"{one['release']}  {one['state']:<8} {slot:<6}  {one['bytes'] / 1e6:>10.1f} MB  {about}{why}")
+        click.echo(render_release(one))
+    for line in render_tier(said):
+        click.echo(line)
+
+
+def render_release(one: Mapping[str, Any]) -> str:
+    """One line. why: what is wrong with it."""
+    why = f": {one['bad']}" if one["bad"] else ""
+    damage = "".join(f"; DAMAGED: {said}" for said in dict.fromkeys((one["damage"], one["cold_damage"])) if said)
+    slot = f"slot {one['slot']}" if one["slot"] else ""
+    about = f"{one['model']} {one['quantization']} {one['engine']}"
+    size = f"{one['bytes'] / 1e6:>10.1f} MB"
+    place = f"{one['tier']:<8} {render_start(one):<17}"
+    return f"{one['release']}  {one['state']:<8} {slot:<6}  {size}  {place} {about}{why}{damage}"
+
+
+@release.command()
+@click.argument("release")
+@click.option("--keep-hot", is_flag=True, help="Only copy: the hot tier goes on holding it as well.")
+@person
+@as_json
+@click.pass_obj
+def cool(door: Door, release: str, keep_hot: bool, who: str, reason: str, as_json: bool) -> None:
+    """Moves RELEASE to the cold tier: copied, read back and hashed there before anything goes here.
+
+    Refuses what must be quick: what is in use, and the ways back. Cut off, it goes on where it was.
+    """
+    said = copy(door, "cool", release=release, who=who, reason=reason, keep_hot=keep_hot)
+    went = "the cold tier holds it as well" if keep_hot else f"lies cold, {said['freed'] / 1e6:.1f} MB came free"
+    say(as_json, f"{release}: {went}", said)
+
+
+@release.command()
+@click.argument("release")
+@person
+@as_json
+@click.pass_obj
+def heat(door: Door, release: str, who: str, reason: str, as_json: bool) -> None:
+    """Brings RELEASE back from the cold tier, each byte proven by hash. Cut off, it goes on where it was.
+
+    No traffic moves: that is what `activate` and `rollback` are for.
+    """
+    said = copy(door, "heat", release=release, who=who, reason=reason)
+    took = f"{said['bytes'] / 1e6:.1f} MB were copied in {render_seconds(said['seconds'])}"
+    say(as_json, f"{release} lies hot" + (f", {took}" if said["bytes"] else " already"), said)
 
 
 @release.command()
@@ -113,7 +164,7 @@ def list_(door: Door, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def remove(door: Door, release: str, who: str, reason: str, as_json: bool) -> None:
-    """Takes RELEASE off this server's disk; refuses what is in use and the way back."""
+    """Takes RELEASE off this server's disks; refuses what is in use and the way back."""
     said = call(door.helper, "remove", timeout=HASH_SECONDS, release=release, who=who, reason=reason)
     say(as_json, f"{release} is gone, {said['freed'] / 1e6:.1f} MB came free", said)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.node.helper.desk import build_desk
+from dsops.node.helper.keeper import build_keeper
 from dsops.node.helper.server import Server, get_listener
 from dsops.node.run import run
 from dsops.node.store.config import PATH, read_store_config
@@ -31,7 +32,7 @@ def main() -> None:
         desk = build_desk(config, disk=Disk(), run=run, seen=seen)
         desk.moves.begin()
         desk.releases.clean_staging(at=desk.now())
-        Server(desk, get_listener(said.socket)).serve()
+        Server(desk, get_listener(said.socket), keeper=build_keeper(desk)).serve()
     except DsopsError as error:
         print(f"error: {error}\n  mend: {error.mend}", file=sys.stderr)
         sys.exit(1)

@@ -6,10 +6,11 @@ from dataclasses import replace
 from dsops.core.errors import DsopsError
 from dsops.core.events import Activate, Adopt, Clear, Confirm, Halt, Proven, Refuted, Restarted, Rollback, Unmark
 from dsops.core.node import find_target, step
-from dsops.core.state import SLOTS, Epoch, NodeState, to_data
+from dsops.core.state import SLOTS, Epoch, NodeState, Policy, to_data
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.effects import unit_of
+from dsops.node.helper.listing import find_missing, find_nowhere, look_cold, tell_cold
 from dsops.node.helper.memory import read_memory
 from dsops.node.helper.signature import check_signature_file
 from dsops.node.helper.tell import Told
@@ -27,10 +28,13 @@ def tell_state(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb
 
 def activate(desk: Desk, asked: Asked) -> Answer:
     release, epoch, note = asked.release, asked.request.find_epoch(), asked.get_note()
+    lies_cold = _find_lying_cold(desk, release)
 
     def make(state: NodeState) -> Activate:
         event = Activate(release, desk.now(), note.who, note.reason, epoch)
         after, _ = step(state, event, desk.config.policy)  # its own refusals come first: they cost nothing
+        if lies_cold:
+            raise lies_cold
         desk.releases.get(release)
         _check_signed(desk, release)
         _check_memory(desk, release, before=state, after=after)
@@ -40,6 +44,16 @@ def activate(desk: Desk, asked: Asked) -> Answer:
         # Hashing may take long after a boot: it must not hold the lock while a rollback waits for it.
         desk.releases.check_whole(release)
     return _said(desk.moves.act(make, note=note, epoch=epoch))
+
+
+def _find_lying_cold(desk: Desk, release: str) -> DsopsError | None:
+    """The refusal of a release that is whole, but on the cold tier only."""
+    if desk.tiers is None or desk.releases.has(release):
+        return None
+    cold = look_cold(desk)
+    if release not in cold.load:
+        return None
+    return tell_cold(desk, f"{release} lies on the cold tier", release, cold=cold)
 
 
 def _check_signed(desk: Desk, release: str) -> None:
@@ -86,10 +100,12 @@ def roll_back(desk: Desk, asked: Asked) -> Answer:
         raise DsopsError("the agent may roll back on its own account only", mend="own=true")
     to = check_release_id(request.words["to"]) if request.words.get("to") else ""
 
+    made: list[Rollback] = []
+
     def make(state: NodeState) -> Rollback:
         at = desk.now()
-        missing = _find_missing(desk, state)
-        return Rollback(
+        missing = find_missing(desk, state)
+        event = Rollback(
             at=at,
             who=note.who,
             reason=note.reason,
@@ -100,18 +116,37 @@ def roll_back(desk: Desk, asked: Asked) -> Answer:
             epoch=epoch,
             missing=missing,
         )
+        made.append(event)
+        return event
 
-    state = desk.moves.act(make, note=note, epoch=epoch)
+    try:
+        state = desk.moves.act(make, note=note, epoch=epoch)
+    except DsopsError as error:
+        raise _tell_cold(desk, error, made[-1] if made else None) from error
     return _said(state) | {"seconds": round(time.monotonic() - began, 4)}
 
 
-def _find_missing(desk: Desk, state: NodeState) -> tuple[str, ...]:
-    """Fallbacks that no slot could serve. One that is damaged counts as missing only while there is a whole one."""
-    names = [one.release for one in state.fallbacks]
-    unusable = tuple(name for name in names if not desk.releases.is_usable(name))
-    damaged = tuple(name for name in names if desk.releases.find_damage(name))
-    is_one_whole = any(name not in damaged and not state.find_bad(name, at=desk.now()) for name in names)
-    return damaged if is_one_whole else unusable
+def _tell_cold(desk: Desk, error: DsopsError, event: Rollback | None) -> DsopsError:
+    """The refusal; another one when only the place of the target, on the cold tier, stands against it."""
+    if desk.tiers is None or event is None:
+        return error
+    state, policy = desk.moves.read()[0], desk.config.policy
+    if _is_possible(state, event, policy):
+        return error  # the hot tier has one to go back to: it was refused for something else
+    cold = look_cold(desk)
+    wider = replace(event, missing=find_nowhere(desk, state, cold), warm=())
+    if not _is_possible(state, wider, policy):
+        return error
+    target = find_target(state, at=wider.at, to=wider.to, missing=wider.missing)
+    return tell_cold(desk, f"{error.what}; {target} lies on the cold tier", target, cold=cold)
+
+
+def _is_possible(state: NodeState, event: Rollback, policy: Policy) -> bool:
+    try:
+        step(state, event, policy)
+    except DsopsError:
+        return False
+    return True
 
 
 def _find_warm(desk: Desk, state: NodeState, *, at: float, to: str, missing: tuple[str, ...]) -> tuple[str, ...]:

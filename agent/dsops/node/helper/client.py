@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dsops.core.errors import DsopsError
+from dsops.core.tiers import ColdError
 
 
 class HelperLostError(DsopsError):
@@ -54,6 +55,8 @@ def parse_answer(line: bytes, *, where: str) -> dict[str, Any]:
         raise HelperLostError("the helper ended before it answered", where=where, mend=mend) from error
     if "error" in answer:
         said = answer["error"]
+        if said.get("cold"):
+            raise ColdError(said["what"], release=said["cold"], where=said["where"], mend=said["mend"])
         raise DsopsError(said["what"], where=said["where"], mend=said["mend"])
     return dict(answer)
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from dsops.core.errors import DsopsError
 from dsops.core.events import Forget
 from dsops.core.state import NodeState
+from dsops.core.tiers import Tier
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.request import Request
 from dsops.node.helper.signature import check_signature
-from dsops.node.store.releases import Detached, Passport, Summary
+from dsops.node.helper.tiers import make_room
+from dsops.node.store.releases import Detached, Passport
+from dsops.node.store.tiers import SPARE, Tiers
 from dsops.node.store.tree import adopt_tree, remove_tree
+from dsops.node.store.turn import Moving
 
 
 def tell_missing(desk: Desk, asked: Asked) -> Answer:
@@ -22,6 +26,7 @@ def tell_missing(desk: Desk, asked: Asked) -> Answer:
 def receive(desk: Desk, asked: Asked) -> Answer:
     request = asked.request
     size, offset = request.get_number("size"), request.get_number("offset")
+    make_room(desk, int((size - offset) * SPARE))
     held, whole = desk.blobs.receive(request.get_text("sha256"), size=size, offset=offset, read=asked.read)
     return {"held": held, "whole": whole}
 
@@ -65,42 +70,34 @@ def _find_passport(request: Request) -> Passport | None:
 
 def remove(desk: Desk, asked: Asked) -> Answer:
     release = asked.release
-    if not desk.releases.path(release).is_dir():
+    cold = _find_cold(desk, release)
+    is_hot = desk.releases.path(release).is_dir()
+    if not is_hot and not cold:
         raise DsopsError(f"{release} is not on this node", mend="`dsops node release list` shows what is")
+    if cold is None:
+        return {"release": release, "freed": _forget(desk, asked, is_hot=True)}
+    with cold.turn.take(Moving(release, Tier.COLD, 0)):
+        freed = _forget(desk, asked, is_hot=is_hot)
+        # Not under the store's lock: nobody waits for a slow disk with a rollback.
+        return {"release": release, "freed": freed + cold.cold.releases.destroy(cold.cold.releases.detach(release))}
+
+
+def _forget(desk: Desk, asked: Asked, *, is_hot: bool) -> int:
+    """Bytes that came free on the hot tier."""
+    release = asked.release
     away: list[Detached] = []
 
     def take_away(state: NodeState) -> None:  # noqa: ARG001 - the brain has decided
-        away.append(desk.releases.detach(release))
+        if is_hot:
+            away.append(desk.releases.detach(release))
 
     desk.moves.act(Forget(release, desk.now()), note=asked.note, then=take_away)
     # Freeing a big release takes seconds: nobody must wait for that with a rollback.
-    return {"release": release, "freed": sum(desk.releases.destroy(one) for one in away)}
+    return sum(desk.releases.destroy(one) for one in away)
 
 
-def tell_releases(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
-    state, _ = desk.moves.read()
-    releases = [
-        _describe(one, state, at=desk.now()) | {"damage": desk.releases.find_damage(one.release)}
-        for one in desk.releases.find_all()
-    ]
-    return {"releases": releases, "damage": desk.hands.pointers.find_damage(state)}
-
-
-def _describe(one: Summary, state: NodeState, *, at: float) -> Answer:
-    """since: when it last got the traffic, or was put here."""
-    bad = state.find_bad(one.release, at=at)
-    active = state.active if state.active and state.active.release == one.release else None
-    fallback = next((left for left in state.fallbacks if left.release == one.release), None)
-    had = active or fallback
-    return {
-        "release": one.release,
-        "model": one.model,
-        "quantization": one.quantization,
-        "engine": one.engine,
-        "bytes": one.size,
-        "state": "active" if active else "bad" if bad else "fallback" if fallback else "held",
-        "slot": next((held.slot for held in state.slots if held.release == one.release), ""),
-        "bad": bad.reason if bad else None,
-        "passport": one.passport,
-        "since": had.since if had else one.since,
-    }
+def _find_cold(desk: Desk, release: str) -> Tiers | None:
+    """The tiers, when the cold one holds this release."""
+    if desk.tiers is None or desk.tiers.cold.find_absence():
+        return None
+    return desk.tiers if desk.tiers.cold.releases.path(release).is_dir() else None

@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsops.node.helper.effects import Hands
+from dsops.node.helper.hurry import Hurry
 from dsops.node.helper.memory import read_memory
 from dsops.node.helper.moves import Moves
 from dsops.node.run import Runner
 from dsops.node.store.blobs import Blobs
+from dsops.node.store.cold import Cold
 from dsops.node.store.config import StoreConfig
 from dsops.node.store.disk import Disk
 from dsops.node.store.pointers import Pointers
+from dsops.node.store.rate import Rate
 from dsops.node.store.releases import Releases
+from dsops.node.store.tiers import Tiers
+from dsops.node.store.turn import Turn
 
 MEMINFO = Path("/proc/meminfo")
+# A disk that slept needs so long until it turns; whoever lists releases waits no longer.
+COLD_SECONDS = 10.0
 
 
 def write_audit(line: str) -> None:
@@ -33,7 +40,10 @@ def write_log(line: str) -> None:
 
 @dataclass(frozen=True)
 class Desk:
-    """What the verbs work with. now: Unix seconds."""
+    """What the verbs work with. now: Unix seconds. tiers: None where there is no cold tier.
+
+    cold_look: looks at the cold tier for whoever must not wait for a disk that hangs.
+    """
 
     config: StoreConfig
     blobs: Blobs
@@ -44,6 +54,8 @@ class Desk:
     audit: Callable[[str], None]
     now: Callable[[], float]
     meminfo: Path
+    tiers: Tiers | None
+    cold_look: Hurry
 
 
 def build_desk(
@@ -58,8 +70,9 @@ def build_desk(
     sleep: Callable[[float], None] = time.sleep,
     audit: Callable[[str], None] = write_audit,
     log: Callable[[str], None] = write_log,
+    cold_disk: Disk | None = None,
 ) -> Desk:
-    """seen: where it remembers until the next boot what it hashed."""
+    """seen: where it remembers until the next boot what it hashed. cold_disk: when it is another door than `disk`."""
     root = config.root
     hands = Hands(Pointers(root, disk), run, sleep=sleep, clock=clock, log=log)
     blobs = Blobs(root, disk, seen=seen)
@@ -71,14 +84,24 @@ def build_desk(
         now=now,
         can_keep_warm=lambda: read_memory(meminfo).free_share >= config.memory_reserve,
     )
+    releases = Releases(root, blobs, disk)
+
+    def build_tiers() -> Tiers:
+        rate = Rate(root / "state/cold-rate.json")
+        cold_seen = seen.with_name("seen-cold.json") if seen else None
+        cold = Cold(Path(config.cold), cold_disk or disk, seen=cold_seen, timed=rate.add)
+        return Tiers(releases, blobs, cold, rate, Turn(), now=now, log=log)
+
     return Desk(
         config=config,
         blobs=blobs,
-        releases=Releases(root, blobs, disk),
+        releases=releases,
         moves=moves,
         hands=hands,
         run=run,
         audit=audit,
         now=now,
         meminfo=meminfo,
+        tiers=build_tiers() if config.cold else None,
+        cold_look=Hurry("the cold disk", seconds=COLD_SECONDS),
     )

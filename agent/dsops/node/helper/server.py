@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from dsops.core.errors import DsopsError
+from dsops.core.tiers import ColdError
 from dsops.node.helper.asked import Asked
 from dsops.node.helper.desk import Desk
+from dsops.node.helper.keeper import Keeper
 from dsops.node.helper.peers import Caller, get_caller
 from dsops.node.helper.request import LIMIT, parse_request
-from dsops.node.helper.verbs import answer
+from dsops.node.helper.verbs import VERBS, answer
 
 FIRST_FD = 3  # systemd hands sockets over from here on
 SILENT_SECONDS = 60.0
@@ -28,13 +30,17 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Server:
-    """idle_seconds: how long nobody must ask before it ends. ended: set from outside, it ends at once."""
+    """idle_seconds: how long nobody must ask before it ends. ended: set from outside, it ends at once.
+
+    keeper: looks after the tiers whenever something changed; None where there is only one.
+    """
 
     desk: Desk
     listener: socket.socket
     idle_seconds: float = 60.0
     find_caller: Callable[[socket.socket], Caller] = get_caller
     ended: threading.Event = field(default_factory=threading.Event)
+    keeper: Keeper | None = None
 
     def serve(self) -> None:
         """Until nobody asked for a while, and nothing is under way."""
@@ -42,7 +48,8 @@ class Server:
         room = threading.Semaphore(THREADS)
         last = time.monotonic()
         threads: set[threading.Thread] = set()
-        while (threads or time.monotonic() - last < self.idle_seconds) and not self.ended.is_set():
+        self._wake_keeper()
+        while (self._is_busy(threads) or time.monotonic() - last < self.idle_seconds) and not self.ended.is_set():
             threads = {thread for thread in threads if thread.is_alive()}
             try:
                 connection, _ = self.listener.accept()
@@ -53,6 +60,13 @@ class Server:
             thread = threading.Thread(target=self._serve_one, args=(connection, room), daemon=True)
             thread.start()
             threads.add(thread)
+
+    def _is_busy(self, threads: set[threading.Thread]) -> bool:
+        return bool(threads) or (self.keeper is not None and self.keeper.is_busy)
+
+    def _wake_keeper(self) -> None:
+        if self.keeper:
+            self.keeper.wake()
 
     def _serve_one(self, connection: socket.socket, room: threading.Semaphore) -> None:
         with connection:
@@ -69,7 +83,10 @@ class Server:
             caller = self.find_caller(connection)
             with connection.makefile("rb") as stream:
                 request = parse_request(stream.readline(LIMIT))
-                return answer(self.desk, Asked(request, caller, stream))
+                said = answer(self.desk, Asked(request, caller, stream))
+                if not VERBS[request.verb].reads:
+                    self._wake_keeper()
+                return said
         except DsopsError as error:
             return _render_error(error)
         except (TimeoutError, ConnectionError) as error:
@@ -81,7 +98,8 @@ class Server:
 
 
 def _render_error(error: DsopsError) -> dict[str, Any]:
-    return {"error": {"what": error.what, "where": error.where, "mend": error.mend}}
+    cold = {"cold": error.release} if isinstance(error, ColdError) else {}
+    return {"error": {"what": error.what, "where": error.where, "mend": error.mend} | cold}
 
 
 def get_listener(path: Path | None) -> socket.socket:

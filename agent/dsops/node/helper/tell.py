@@ -8,6 +8,7 @@ from dsops.core.events import (
     Aged,
     Clear,
     Confirm,
+    Cool,
     Done,
     Event,
     Failed,
@@ -70,6 +71,8 @@ def tell(event: Event, before: NodeState, after: NodeState, *, note: Note) -> To
             )
         case Forget():
             return Told("remove", event.release, f"{event.release} is removed from this node{because}")
+        case Cool():
+            return Told("cool", event.release, f"{event.release} leaves the hot tier, the cold one holds it{because}")
         case _:
             return _tell_rest(event, after, because=because)
 

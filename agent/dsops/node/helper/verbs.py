@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.node.helper import change, content
+from dsops.node.helper import change, content, listing, tiers
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.peers import EVERYONE, PEOPLE, Peer
@@ -15,12 +15,13 @@ Do = Callable[[Desk, Asked], Answer]
 
 @dataclass(frozen=True)
 class Verb:
-    """may: who may ask. words: all that may be said. audited: it goes to the audit log."""
+    """may: who may ask. words: all that may be said. audited: it goes to the audit log. reads: it changes nothing."""
 
     do: Do
     may: frozenset[Peer]
     words: tuple[str, ...] = ()
     audited: bool = False
+    reads: bool = False
 
 
 def answer(desk: Desk, asked: Asked) -> Answer:
@@ -44,13 +45,15 @@ def answer(desk: Desk, asked: Asked) -> Answer:
 
 FLEET = ("epoch", "holder")
 VERBS: Mapping[str, Verb] = {
-    "state": Verb(change.tell_state, EVERYONE),
-    "have": Verb(content.tell_missing, PEOPLE, ("sums",)),
+    "state": Verb(change.tell_state, EVERYONE, reads=True),
+    "have": Verb(content.tell_missing, PEOPLE, ("sums",), reads=True),
     "receive": Verb(content.receive, PEOPLE, ("sha256", "size", "offset")),
     "admit": Verb(content.admit, PEOPLE, ("manifest", "signature", "passport", "passport_signature"), audited=True),
     "adopt_tree": Verb(content.adopt, PEOPLE, ("path",), audited=True),
     "remove": Verb(content.remove, PEOPLE, ("release", "who", "reason"), audited=True),
-    "list": Verb(content.tell_releases, EVERYONE),
+    "cool": Verb(tiers.cool, PEOPLE, ("release", "who", "reason", "keep_hot"), audited=True),
+    "heat": Verb(tiers.heat, PEOPLE, ("release", "who", "reason"), audited=True),
+    "list": Verb(listing.tell_releases, EVERYONE, reads=True),
     "activate": Verb(change.activate, PEOPLE, ("release", "who", "reason", *FLEET), audited=True),
     "proven": Verb(change.proven, EVERYONE, ("release", "evidence")),
     "refuted": Verb(change.refuted, EVERYONE, ("release", "reason", "lasting")),

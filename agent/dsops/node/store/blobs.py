@@ -3,17 +3,27 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.core.release import DIGEST
-from dsops.node.store.disk import CHUNK, Disk, hash_file, on_disk
+from dsops.node.store.disk import CHUNK, Disk, Tick, count_nothing, hash_file, on_disk
 
 SYNC_EVERY = 64 * CHUNK
 PUSH_AGAIN = "push the release again"
+
+
+class AlteredError(DsopsError):
+    """What was read back is not what its name says."""
+
+
+def forget_time(count: int, seconds: float) -> None:
+    """For a store whose speed nobody asks for."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +35,26 @@ class Missing:
 
 
 class Blobs:
-    """The blobs of one store. seen: a file that remembers, until the next boot, what was hashed since the last one."""
+    """The blobs of one store. seen: a file that remembers, until the next boot, what was hashed since the last one.
 
-    def __init__(self, root: Path, disk: Disk, *, seen: Path | None = None) -> None:
+    timed: hears how many bytes were read and hashed, and the seconds that took.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        *,
+        seen: Path | None = None,
+        timed: Callable[[int, float], None] = forget_time,
+    ) -> None:
         self._folder = root / "blobs"
         self._staging = root / "staging"
         self._disk = disk
         self._seen = seen
+        self._timed = timed
+        # What a push counts on finding here: it goes no more by itself.
+        self._wanted: set[str] = set()
 
     def path(self, digest: str) -> Path:
         """Where a blob lies, or would."""
@@ -42,8 +65,32 @@ class Blobs:
         return self.path(digest).is_file()
 
     def find_missing(self, digests: Iterable[str]) -> tuple[Missing, ...]:
-        """Those that must still come."""
-        return tuple(Missing(digest, self._count_held(digest)) for digest in digests if not self.has(digest))
+        """Those that must still come. The others are kept until their release was built, or this process ends."""
+        asked = list(digests)
+        missing = [digest for digest in asked if not self.has(digest)]
+        self._wanted |= set(asked) - set(missing)
+        return tuple(Missing(digest, self.count_held(digest)) for digest in missing)
+
+    def count_held(self, digest: str) -> int:
+        """Bytes of a blob that wait in staging."""
+        return _size(self._part(digest)) or 0
+
+    def count_missing(self, sizes: Mapping[str, int]) -> int:
+        """Bytes that must still come. sizes: sha256 -> bytes."""
+        return sum(max(0, size - self.count_held(digest)) for digest, size in sizes.items() if not self.has(digest))
+
+    def count_links(self, digest: str) -> int:
+        """How many files of releases a blob is."""
+        try:
+            return self.path(digest).stat().st_nlink - 1
+        except OSError:
+            return 0
+
+    def count_free(self) -> int:
+        """Bytes that are free beside them. Raises DsopsError."""
+        with on_disk(self._folder):
+            room = os.statvfs(self._folder)
+        return room.f_bavail * room.f_frsize
 
     def receive(self, digest: str, *, size: int, offset: int, read: Callable[[int], bytes]) -> tuple[int, bool]:
         """Takes bytes from `offset` on until `read` has no more; (bytes held, whether the blob is whole now).
@@ -86,24 +133,31 @@ class Blobs:
         with on_disk(self._folder):
             self._disk.sync_folder(self._folder)
 
-    def prove(self, sizes: Mapping[str, int]) -> None:
+    def prove(self, sizes: Mapping[str, int], *, afresh: Collection[str] = (), tick: Tick = count_nothing) -> None:
         """Hashes every blob that was not yet since the boot. sizes: sha256 -> bytes. Raises DsopsError.
 
-        A rotten one is put aside, so that the next push brings it again.
+        A rotten one is put aside, so that the next push brings it again. afresh: are hashed in any case.
         """
         known = self._read_seen()
         for digest, size in sizes.items():
             path = self.path(digest)
-            if known.get(digest) == _fingerprint(path) and _size(path) == size:
+            if digest not in afresh and known.get(digest) == _fingerprint(path) and _size(path) == size:
                 continue
-            self._check_blob(path, digest, size=size)
+            self._check_blob(path, digest, size=size, tick=tick)
             known[digest] = _fingerprint(path)
         self._write_seen(known)
 
-    def drop(self, digests: Iterable[str]) -> int:
-        """Removes those that no release holds any more; returns the bytes that came free."""
+    def release_wanted(self, digests: Iterable[str]) -> None:
+        """Their release is built, and holds them from now on."""
+        self._wanted -= set(digests)
+
+    def drop(self, digests: Iterable[str], *, spare_wanted: bool = False) -> int:
+        """Removes those that no release holds any more; returns the bytes that came free.
+
+        spare_wanted: what a push was told is here stays.
+        """
         freed = 0
-        for digest in digests:
+        for digest in set(digests) - (self._wanted if spare_wanted else set()):
             path = self.path(digest)
             if path.is_file() and path.stat().st_nlink == 1:
                 freed += path.stat().st_size
@@ -111,11 +165,38 @@ class Blobs:
         self.sync()
         return freed
 
-    def _check_blob(self, path: Path, digest: str, *, size: int) -> None:
+    def drop_forgotten(self, *, before: float) -> None:
+        """Removes what came for a push, or was left by a kill, and that no release has held since `before`."""
+        for path in self._folder.iterdir():
+            with suppress(OSError):
+                seen = path.stat()
+                if seen.st_nlink == 1 and seen.st_ctime < before:
+                    self._disk.unlink(path)
+
+    @contextmanager
+    def reading(self, digest: str, *, offset: int, tick: Tick = count_nothing) -> Iterator[Callable[[int], bytes]]:
+        """read(count) over a blob from `offset` on, for another store's `receive`. A failure names this file."""
+        path = self.path(digest)
+        if not path.is_file():
+            raise DsopsError(f"the blob {digest[:12]} is not here", where=str(path), mend=PUSH_AGAIN)
+        place = offset
+
+        def read(count: int) -> bytes:
+            nonlocal place
+            with on_disk(path):
+                data = self._disk.read(fd, count, place)
+            place += len(data)
+            tick(len(data))
+            return data
+
+        with self._opened(path, os.O_RDONLY) as fd:
+            yield read
+
+    def _check_blob(self, path: Path, digest: str, *, size: int, tick: Tick) -> None:
         if not path.is_file():
             raise DsopsError(f"the blob {digest[:12]} is not here", where=str(path), mend=PUSH_AGAIN)
         with self._opened(path, os.O_RDONLY) as fd, on_disk(path):
-            is_good = os.fstat(fd).st_size == size and hash_file(fd) == digest
+            is_good = os.fstat(fd).st_size == size and self._hash(fd, tick=tick) == digest
         if not is_good:
             with on_disk(path):
                 self._disk.rename(path, self._staging / f"{digest}.rotten")
@@ -145,12 +226,19 @@ class Blobs:
         with on_disk(part):
             self._disk.rename(part, self.path(digest))
         self.sync()
+        self._write_seen(self._read_seen() | {digest: _fingerprint(self.path(digest))})
+
+    def _hash(self, fd: int, *, tick: Tick = count_nothing) -> str:
+        began = time.monotonic()
+        found = hash_file(fd, tick=tick)
+        self._timed(os.fstat(fd).st_size, time.monotonic() - began)
+        return found
 
     def _prove(self, fd: int, file: Path, digest: str) -> None:
         """Raises DsopsError unless the file is what its name will say; then nobody can write it, and it lasts."""
         self._disk.fsync(fd)
-        if hash_file(fd) != digest:
-            raise DsopsError(f"came altered: it is not {digest[:12]}", where=str(file), mend=PUSH_AGAIN)
+        if self._hash(fd) != digest:
+            raise AlteredError(f"came altered: it is not {digest[:12]}", where=str(file), mend=PUSH_AGAIN)
         self._disk.chown_own(fd)
         self._disk.chmod(fd, 0o444)
         self._disk.fsync(fd)
@@ -191,9 +279,6 @@ class Blobs:
     def _part(self, digest: str) -> Path:
         return self._staging / f"{check_digest(digest)}.part"
 
-    def _count_held(self, digest: str) -> int:
-        return _size(self._part(digest)) or 0
-
     def _read_seen(self) -> dict[str, list[int] | None]:
         try:
             data = json.loads(self._seen.read_text()) if self._seen else {}
@@ -205,7 +290,7 @@ class Blobs:
         if self._seen is None:
             return
         with suppress(OSError):  # only costs hashing again
-            new = self._seen.with_suffix(f".{os.getpid()}.new")
+            new = self._seen.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
             new.write_text(json.dumps({key: value for key, value in known.items() if (self._folder / key).exists()}))
             new.rename(self._seen)
 

@@ -15,6 +15,9 @@ class StoreConfig:
     """Read by the helper and by the agent. Seconds; memory_reserve is a share, of a release's size and of the memory.
 
     namespace: what a release's signature must be good for, `dsops-release@v1` or `dsops-release-lab@v1`.
+    cold: where the cold tier is mounted, "" = there is none. hot_reserve: the share of the hot file system that stays
+    free; when less is, old releases go cold. hot_is_raid0: one lost disk loses all of it, so that known-good releases
+    are kept on the cold tier as well.
     """
 
     namespace: str
@@ -26,6 +29,9 @@ class StoreConfig:
     restarts_per_hour: int = 2
     bad_seconds: float = 86400.0
     memory_reserve: float = 0.1
+    cold: str = ""
+    hot_reserve: float = 0.1
+    hot_is_raid0: bool = False
 
     @property
     def root(self) -> Path:
@@ -52,4 +58,16 @@ def read_store_config(path: Path = PATH) -> StoreConfig:
             raise DsopsError(f"should not be below 0, is {number:g}", where=f"{path}: {key}", mend="leave it out")
     if not config.namespace:
         raise DsopsError("is empty", where=f"{path}: namespace", mend='namespace = "dsops-release@v1"')
+    _check_tiers(config, path)
     return config
+
+
+def _check_tiers(config: StoreConfig, path: Path) -> None:
+    if config.cold and not Path(config.cold).is_absolute():
+        mend = 'cold = "/var/lib/dsops-cold"'
+        raise DsopsError(f"is no absolute path: {config.cold!r}", where=f"{path}: cold", mend=mend)
+    if config.hot_is_raid0 and not config.cold:
+        what = "a RAID0 loses all with one disk, and there is no cold tier that would still hold a known-good release"
+        raise DsopsError(what, where=f"{path}: hot_is_raid0", mend='cold = "/var/lib/dsops-cold", or no RAID0')
+    if config.hot_reserve >= 1:
+        raise DsopsError(f"should be below 1, is {config.hot_reserve:g}", where=f"{path}: hot_reserve", mend="0.1")

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
 
 CHUNK = 1 << 20
+Tick = Callable[[int], None]
 
 
 class Disk:
@@ -24,6 +25,12 @@ class Disk:
         while view:
             done = os.pwrite(fd, view, offset)
             view, offset = view[done:], offset + done
+
+    def read(self, fd: int, count: int, offset: int) -> bytes:
+        """Bytes at an offset; what was read leaves the page cache again, which is for the release that serves."""
+        data = os.pread(fd, count, offset)
+        os.posix_fadvise(fd, offset, len(data), os.POSIX_FADV_DONTNEED)
+        return data
 
     def fsync(self, fd: int) -> None:
         os.fsync(fd)
@@ -92,14 +99,22 @@ class Disk:
         self.rmdir(path)
 
 
-def hash_file(fd: int) -> str:
-    """sha256 in hex of what the disk holds: what is only remembered from writing is dropped first, where it can be."""
+def count_nothing(count: int) -> None:
+    """For whoever does not want to know how far it is."""
+
+
+def hash_file(fd: int, *, tick: Tick = count_nothing) -> str:
+    """sha256 in hex of what the disk holds: what is only remembered from writing is dropped first, where it can be.
+
+    tick hears the bytes that were read.
+    """
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     digest = hashlib.sha256()
     offset = 0
     while data := os.pread(fd, CHUNK, offset):
         digest.update(data)
         offset += len(data)
+        tick(len(data))
     return digest.hexdigest()
 
 

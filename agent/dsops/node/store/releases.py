@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dsops.core.errors import DsopsError
-from dsops.core.release import Release, parse_release, release_id
+from dsops.core.release import DIGEST, Release, parse_release, release_id
 from dsops.node.store.blobs import PUSH_AGAIN, Blobs
-from dsops.node.store.disk import Disk, on_disk
+from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
 MANIFEST = "release.json"
 SIGNATURE = "release.json.sig"
@@ -39,6 +39,14 @@ class Passport:
 
     text: str
     signature: str = ""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a release is beside its blobs: its manifest, and the signature over it."""
+
+    manifest: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,11 @@ class Releases:
         path = self.path(release) / MANIFEST
         try:
             manifest = path.read_bytes()
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             mend = f"`dsops release push {release}` brings it; `dsops node release list` shows what is here"
             raise DsopsError(f"{release} is not on this node", where=str(path), mend=mend) from error
+        except OSError as error:
+            raise tell_os_error(error, where=path) from error
         if release_id(manifest) != release:
             raise DsopsError(f"is not the manifest of {release}", where=str(path), mend=PUSH_AGAIN)
         return parse_release(manifest, where=str(path))
@@ -110,6 +120,7 @@ class Releases:
     def _build(self, manifest: bytes, signature: bytes) -> tuple[str, bool]:
         release = parse_release(manifest, where=MANIFEST)
         self._blobs.prove(sum_sizes(release))
+        self._blobs.release_wanted(sum_sizes(release))
         if self.has(release.id):
             self._mend(release, {MANIFEST: manifest, SIGNATURE: signature})
             return release.id, False
@@ -138,9 +149,14 @@ class Releases:
     def _repair(self, release: str) -> None:
         found = self.get(release)
         self._blobs.prove(sum_sizes(found))
-        with on_disk(self.path(release)):
-            own = {name: (self.path(release) / name).read_bytes() for name in (MANIFEST, SIGNATURE)}
-        self._mend(found, own)
+        own = self.read_own(release)
+        self._mend(found, {MANIFEST: own.manifest, SIGNATURE: own.signature})
+
+    def read_own(self, release: str) -> Own:
+        """Manifest and signature as they lie there. Raises DsopsError."""
+        path = self.path(release)
+        with on_disk(path):
+            return Own((path / MANIFEST).read_bytes(), (path / SIGNATURE).read_bytes())
 
     def find_damage(self, release: str) -> str:
         """What can be seen without reading its content: the first thing that is not as it was built, or nothing."""
@@ -166,6 +182,14 @@ class Releases:
                 self._disk.rename(new, self._passports / name)
             self._disk.sync_folder(self._passports)
 
+    def find_passport(self, release: str) -> Passport | None:
+        """What lies beside the release; None when nothing readable does."""
+        path = self._passports / f"{release}.json"
+        try:
+            return Passport(path.read_text(), path.with_name(f"{path.name}.sig").read_text())
+        except (OSError, ValueError):
+            return None
+
     def detach(self, release: str) -> Detached:
         """Takes a release away as a whole: no half of it is ever seen. Whether it may go is the brain's to say."""
         path, away = self.path(release), self._staging / f"{release}.gone-{os.urandom(3).hex()}"
@@ -178,11 +202,20 @@ class Releases:
                 self._disk.unlink(self._passports / name)
         return Detached(away, digests)
 
-    def destroy(self, detached: Detached) -> int:
-        """Removes its files, and the blobs that no other release holds; returns the bytes that came free."""
+    def destroy(self, detached: Detached, *, spare_wanted: bool = False) -> int:
+        """Removes its files, and the blobs that no other release holds; returns the bytes that came free.
+
+        The manifest is the last to go: after a kill it says to `clean_staging` which blobs are left.
+        """
         with self._content, on_disk(detached.path):
+            for child in sorted(detached.path.iterdir()):
+                if child.is_dir() and not child.is_symlink():
+                    self._disk.remove_tree(child)
+                elif child.name != MANIFEST:
+                    self._disk.unlink(child)
+            freed = self._blobs.drop(detached.digests, spare_wanted=spare_wanted)
             self._disk.remove_tree(detached.path)
-            return self._blobs.drop(detached.digests)
+            return freed
 
     def find_all(self) -> Iterator[Summary]:
         """Every release that is here, also one that this dsops cannot serve."""
@@ -193,11 +226,19 @@ class Releases:
     def clean_staging(self, *, at: float) -> None:
         """Takes away what a kill left there, and half a push that nobody went on with. For a helper that starts."""
         for path in self._staging.iterdir():
-            with suppress(OSError):
+            with suppress(OSError, DsopsError):
                 if path.name.startswith("r") and path.is_dir():
-                    self._disk.remove_tree(path)
+                    self._end(path)
                 elif path.is_file() and (path.suffix != ".part" or at - path.stat().st_mtime > PART_SECONDS):
                     self._disk.unlink(path)
+        self._blobs.drop_forgotten(before=at - PART_SECONDS)
+
+    def _end(self, path: Path) -> None:
+        """A release that was being taken away goes wholly; one that was being built was never there."""
+        if ".gone-" in path.name and all(map(DIGEST.fullmatch, found := set(_read_files(path).values()))):
+            self.destroy(Detached(path, frozenset(found)))
+        else:
+            self._disk.remove_tree(path)
 
     def _fill(self, folder: Path, release: Release, own: Mapping[str, bytes]) -> None:
         self._disk.mkdir(folder)

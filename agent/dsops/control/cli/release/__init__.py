@@ -9,6 +9,7 @@ from dsops.control.cli.release.mark import confirm_bad, unmark_bad
 from dsops.control.cli.release.passport import passport
 from dsops.control.cli.release.push import push
 from dsops.control.cli.release.show import show
+from dsops.control.cli.release.tier import cool, heat
 
 __all__ = ["release"]
 
@@ -18,5 +19,5 @@ def release() -> None:
     """Build, bring, activate and look at releases."""
 
 
-for _verb in (build, push, activate, list_releases, show, unmark_bad, confirm_bad, passport):
+for _verb in (build, push, activate, list_releases, show, cool, heat, unmark_bad, confirm_bad, passport):
     release.add_command(_verb)

@@ -12,10 +12,11 @@ from dsops.control.fleet.epoch import take_epoch
 from dsops.control.fleet.inventory import Fleet, Server, get_fleet
 from dsops.control.fleet.options import inventory_option, state_option, who
 from dsops.control.fleet.parallel import Outcome
-from dsops.control.fleet.releases import Listed, choose_servers, find_active, read_all
+from dsops.control.fleet.releases import Listed, choose_servers, find_active, get_copy_timeout, read_all
 from dsops.control.fleet.ssh import run_node
 from dsops.core.errors import DsopsError
 from dsops.core.state import Epoch
+from dsops.core.tiers import Tier, render_seconds
 
 
 @click.command()
@@ -29,7 +30,8 @@ def activate(release: str, nodes: tuple[str, ...], reason: str, wait: float, sta
     """Give RELEASE the traffic on NODES, or on all gpu servers, one after the other.
 
     It starts beside the one that serves, answers its golden prompts, and only then gets the traffic; a node that
-    refuses it keeps what it has, and the nodes after it are not touched.
+    refuses it keeps what it has, and the nodes after it are not touched. Where it lies on the cold tier it is copied
+    to the hot one first.
 
     Exit status: 0 all have it, 1 a node refused it or could not be asked.
     """
@@ -44,7 +46,8 @@ def activate(release: str, nodes: tuple[str, ...], reason: str, wait: float, sta
     epoch = take_epoch(state, inventory=fleet.path)
     for number, server in enumerate(todo):
         try:
-            seconds = activate_one(fleet, server, release, reason=reason, wait=wait, epoch=epoch)
+            cold = find_cold(asked, server, release)
+            seconds = activate_one(fleet, server, release, reason=reason, wait=wait, epoch=epoch, cold=cold)
         except DsopsError as error:
             raise stop(error, done=todo[:number], left=todo[number + 1 :]) from error
         click.echo(f"{server.name}: {release} has the traffic, {seconds:.1f} s")
@@ -75,14 +78,30 @@ def has_it(listed: Sequence[Listed], release: str) -> bool:
     return active is not None and active.release == release
 
 
-def activate_one(fleet: Fleet, server: Server, release: str, *, reason: str, wait: float, epoch: Epoch) -> float:
-    """Waits until it has the traffic; the seconds that took. Raises DsopsError with the node's reason."""
+def find_cold(asked: Sequence[Outcome[tuple[Listed, ...]]], server: Server, release: str) -> Listed | None:
+    """What the server says of a release that it holds on the cold tier only."""
+    held = (one for outcome in asked if outcome.server is server for one in outcome.value or ())
+    return next((one for one in held if one.release == release and one.tier == Tier.COLD), None)
+
+
+def activate_one(
+    fleet: Fleet, server: Server, release: str, *, reason: str, wait: float, epoch: Epoch, cold: Listed | None = None
+) -> float:
+    """Waits until it has the traffic; the seconds that took. Raises DsopsError with the node's reason.
+
+    cold: it lies on the cold tier there, and is copied first.
+    """
     words = ["release", "activate", release, "--who", who(), "--reason", reason]
     words += ["--epoch", str(epoch.number), "--holder", epoch.holder, "--wait", f"{wait:g}", "--json"]
     start = time.monotonic()
     console = Console(stderr=True)
-    with console.status(f"{server.name}: {release} starts beside the old one and is asked its golden prompts"):
-        run_node(fleet, server, words, timeout=wait + 30)
+    first = ""
+    if cold:
+        about = "" if cold.copy_seconds is None else f", about {render_seconds(cold.copy_seconds)}"
+        click.echo(f"{server.name}: {release} lies on the cold tier and is copied first{about}")
+        first = "is copied, "
+    with console.status(f"{server.name}: {release} {first}starts beside the old one and is asked its golden prompts"):
+        run_node(fleet, server, words, timeout=wait + 30 + (get_copy_timeout(cold) if cold else 0.0))
     return time.monotonic() - start
 
 

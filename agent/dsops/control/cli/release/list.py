@@ -16,6 +16,7 @@ from dsops.control.fleet.options import inventory_option
 from dsops.control.fleet.parallel import Outcome
 from dsops.control.fleet.releases import Listed, choose_servers, read_all
 from dsops.control.progress import render_bytes
+from dsops.core.tiers import render_seconds
 
 ORDER = ("active", "fallback", "held", "bad")
 
@@ -26,6 +27,13 @@ ORDER = ("active", "fallback", "held", "bad")
 @inventory_option
 def list_releases(nodes: tuple[str, ...], as_json: bool, inventory: Path) -> None:
     """What NODES hold, or all gpu servers: which release has the traffic, which ones are a way back, what is bad.
+
+    \b
+    tier       where it lies: hot, cold, or both
+    to serve   how it would come to serve, and how soon:
+               warm slot  it runs still
+               hot        it must load
+               cold       it must be copied to the hot tier, and load
 
     Exit status: 0 all nodes were asked, 1 some could not be.
     """
@@ -45,13 +53,26 @@ def render(asked: Sequence[Outcome[tuple[Listed, ...]]]) -> Table:
     for column in ("node", "release", "state", "slot", "model", "engine"):
         table.add_column(column, no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("tier", no_wrap=True)
+    table.add_column("to serve", no_wrap=True)
     table.add_column("", overflow="fold")
     for outcome in asked:
         for one in sorted(outcome.value or (), key=lambda one: (ORDER.index(one.state), -(one.since or 0.0))):
             model, size = f"{one.model} {one.quantization}".strip(), render_bytes(one.bytes)
             words = (outcome.server.name, one.release, one.state, one.slot or "-", model, one.engine, size)
-            table.add_row(*words, escape(one.bad or ""))
+            table.add_row(*words, one.tier, render_start(one), escape(render_remarks(one)))
     return table
+
+
+def render_start(one: Listed) -> str:
+    """How it would come to serve, and how soon; "-" for what serves, or when nobody could say."""
+    return "-" if one.seconds is None else f"{one.way}, {render_seconds(one.seconds)}"
+
+
+def render_remarks(one: Listed) -> str:
+    """What an operator should know besides."""
+    damage = [f"DAMAGED: {said}" for said in dict.fromkeys((one.damage, one.cold_damage)) if said]
+    return "; ".join([*(["the way back"] if one.back else []), *([one.bad] if one.bad else []), *damage])
 
 
 def echo_trouble(asked: Sequence[Outcome[tuple[Listed, ...]]]) -> None:

@@ -19,6 +19,7 @@ from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Passport, parse_passport
 from dsops.core.prompts import parse_prompts
+from dsops.core.tiers import Tier
 
 Places = Mapping[str, Listed | None]
 
@@ -89,8 +90,9 @@ def render_places(places: Places) -> list[str]:
     lines = []
     for node, one in places.items():
         where = f", slot {one.slot}" if one and one.slot else ""
+        tier = f", {one.tier}" if one and one.tier != Tier.HOT else ""
         why = f": {one.bad}" if one and one.bad else ""
-        lines.append(f"  {node:<8} " + (f"{one.state}{where}{why}" if one else "-"))
+        lines.append(f"  {node:<8} " + (f"{one.state}{where}{tier}{why}" if one else "-"))
     return lines
 
 
