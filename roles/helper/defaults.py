@@ -20,9 +20,9 @@ class Helper:
     store_bad_seconds: int = 86400
     # The share of a release's size, and of the memory, that must stay free beside a second copy.
     store_memory_reserve: float = 0.1
-    # Where the cold tier is mounted (role storage: /var/lib/dsops-cold); empty: there is none, and nothing goes cold.
+    # Where the cold tier is mounted, if not by the role storage (storage_cold). Neither: nothing goes cold.
     store_cold: str = ""
     # The share of the hot tier that stays free: when less is, old releases go cold, never those that must be quick.
     store_hot_reserve: float = 0.1
-    # The hot tier dies with any of its disks: what is known good is kept on the cold tier as well, which must be there.
+    # The hot tier dies with any of its disks (storage_raid0 says so too): what is known good is kept cold as well.
     store_hot_is_raid0: bool = False

@@ -1,5 +1,6 @@
 """Helper: the store of a server, and the one root process that may change it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
@@ -12,6 +13,7 @@ from roles.helper.socket import socket_unit
 from roles.ops.accounts import account
 from roles.ops.files import Owner, config_file, folders, render
 from roles.ops.site import settings
+from roles.storage.choice import COLD
 from roles.storage.defaults import Storage
 
 HERE = Path(__file__).parent
@@ -25,9 +27,9 @@ FOLDERS = ("blobs", "lanes", "passports", "releases", "slots", "staging", "state
 @deploy("helper")
 def helper() -> None:
     """Makes the store's folders, and the socket behind which the helper starts when somebody asks."""
-    said = settings(Helper)
+    said = add_tiers(settings(Helper), settings(Storage))
     base = settings(Base)
-    check_tiers(said, is_raid0=settings(Storage).storage_raid0)
+    check_tiers(said)
     namespace = said.store_namespace or find_namespace(base.bundle_namespace)
     signers = _read_signers(Path(base.bundle_allowed_signers), namespace)
     # Its group may speak to the helper: the operators' door, and the agent.
@@ -66,17 +68,21 @@ def _escape(byte: int) -> str:
     return chr(byte) if is_plain else f"\\x{byte:02x}"
 
 
-def check_tiers(said: Helper, *, is_raid0: bool) -> None:
-    """Raises DeployError before any change. is_raid0: the role storage makes the hot tier of several disks."""
+def add_tiers(said: Helper, storage: Storage) -> Helper:
+    """The tiers that the role storage makes are the store's, without being named twice."""
+    cold = said.store_cold or (COLD.place if storage.storage_cold != "none" else "")
+    return replace(said, store_cold=cold, store_hot_is_raid0=said.store_hot_is_raid0 or storage.storage_raid0)
+
+
+def check_tiers(said: Helper) -> None:
+    """Raises DeployError before any change."""
     if said.store_cold and not is_place(said.store_cold):
         mend = 'store_cold = "/var/lib/dsops-cold", or a mount point in /srv or /mnt'
         raise DeployError(f"store_cold is {said.store_cold!r}, no place for a second tier\n  mend: {mend}")
-    if is_raid0 and not said.store_hot_is_raid0:
-        what = "storage_raid0 makes the hot tier a RAID0, and store_hot_is_raid0 does not say so"
-        raise DeployError(f"{what}\n  mend: store_hot_is_raid0 = True, so that known-good releases lie cold as well")
     if said.store_hot_is_raid0 and not said.store_cold:
-        what = "store_hot_is_raid0: one dead disk would take the last known-good release, and there is no cold tier"
-        raise DeployError(f'{what}\n  mend: store_cold = "/var/lib/dsops-cold" (and storage_cold), or no RAID0')
+        what = "the hot tier is a RAID0: one dead disk would take all known-good releases; there is no cold tier"
+        mend = 'storage_cold = "hdd" (or store_cold, where others mount it), or no RAID0'
+        raise DeployError(f"{what}\n  mend: {mend}")
     if not 0 <= said.store_hot_reserve < 1:
         mend = "a share from 0 to below 1, such as 0.1"
         raise DeployError(f"store_hot_reserve is {said.store_hot_reserve:g}\n  mend: {mend}")

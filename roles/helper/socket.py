@@ -7,7 +7,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
-from roles.ops.units import UnitFact
+from roles.ops.changes import is_touched, tell
+from roles.ops.units import UnitFact, UnitState, find_unit_files
 
 
 @operation()
@@ -20,6 +21,7 @@ def socket_unit(unit_name: str, *, inputs: Sequence[str] = ()) -> Generator[Any,
     socket = host.get_fact(UnitFact, unit=f"{unit_name}.socket", inputs=[])
     service = host.get_fact(UnitFact, unit=f"{unit_name}.service", inputs=list(inputs))
     quoted = shlex.quote(unit_name)
+    tell_socket(unit_name, socket, service, inputs=inputs)
     if not socket.enabled:
         yield f"systemctl daemon-reload && systemctl enable --quiet {quoted}.socket"
     is_old = service.active and (service.stale or service.outdated)
@@ -29,3 +31,13 @@ def socket_unit(unit_name: str, *, inputs: Sequence[str] = ()) -> Generator[Any,
     stop = f"systemctl stop {quoted}.socket {quoted}.service"
     reset = f"systemctl reset-failed {quoted}.socket {quoted}.service 2>/dev/null"
     yield f"systemctl daemon-reload; {stop}; {reset}; systemctl start {quoted}.socket"
+
+
+def tell_socket(unit_name: str, socket: UnitState, service: UnitState, *, inputs: Sequence[str]) -> None:
+    """Tells what would happen to the two: also for what the operations before it would change."""
+    files = [*find_unit_files(f"{unit_name}.socket"), *find_unit_files(f"{unit_name}.service")]
+    is_old = service.active and (service.stale or is_touched(inputs))
+    if socket.active and (socket.outdated or service.outdated or is_old or is_touched(files)):
+        tell("unit", f"{unit_name}.socket", "restart")
+    elif not socket.active or not socket.enabled:
+        tell("unit", f"{unit_name}.socket", "start")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dsops.control.doctor.defaults import read_keys, read_systems
-from dsops.control.doctor.probe import Facts, Seen, parse
+from dsops.control.doctor.facts import Facts, Seen, parse
 from dsops.control.doctor.server import Patient
 from dsops.control.doctor.site import BundleFacts, Site
 from dsops.control.fleet.inventory import Fleet, Server
@@ -33,7 +33,6 @@ arch=x86_64
 os.ID=debian
 os.VERSION_ID=12
 systemd=running
-failed=
 avx2=yes
 kib.MemTotal=24684084
 kib.SwapTotal=0
@@ -60,9 +59,8 @@ listen=[::ffff:127.0.0.1]:8101 8953 triton@a.service tritonserver
 listen=[::]:22 38 ssh.service sshd
 listen=127.0.0.53%lo:53 99 systemd-resolved.service systemd-resolve
 upgrades=no
-gpus.pci=0
 gpus.nvml=2
-route=host0 host0
+route=host0
 end=1
 """
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dsops.control.doctor.checkup import Checkup, Outside, attempt, check_all
-from dsops.control.doctor.finding import Finding, Status, decide_exit, ok, problem, skipped, unknown
-from dsops.control.doctor.probe import Seen
+from dsops.control.doctor.checkup import Checkup, Outside, check_all
+from dsops.control.doctor.facts import Seen
+from dsops.control.doctor.finding import Finding, Status, decide_exit, ok, problem, skipped, unknown, warning
+from dsops.control.doctor.server import attempt
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.errors import DsopsError
 
@@ -106,7 +107,7 @@ def test_a_folder_without_roles_is_unknown(tmp_path: Path) -> None:
 
 def test_the_exit_status_is_that_of_the_worst() -> None:
     good, none, bad = ok("a", "x", ""), unknown("a", "x", ""), problem("a", "x", "", mend="")
-    assert decide_exit([good, skipped("a", "x", "")]) == 0
+    assert decide_exit([good, skipped("a", "x", ""), warning("a", "x", "", mend="")]) == 0
     assert decide_exit([good, none]) == 2
     assert decide_exit([good, none, bad]) == 1
     assert decide_exit([]) == 2

@@ -61,6 +61,7 @@ def test_the_labs_is_a_good_one_without_time_servers() -> None:
         ({"ssh_key": ""}, "ssh_key must be given", "set ssh_key"),
         ({"ssh_user": "ops"}, "the roles log in as root, not as another user", "write ssh_user = 'root'"),
         ({"_sudo": True}, "the roles log in as root, not as another user (_sudo)", "remove the others"),
+        ({"preflight": "off"}, "preflight is 'off'", 'write "refuse" or "warn"'),
         ({"dsops_role": "gpus"}, "dsops_role names no role", "did you mean gpu?"),
         (
             {"ssh_strict_host_key_checking": "accept-new"},

@@ -6,8 +6,9 @@ from typing import Any
 
 import paramiko
 import pytest
+from dsops.control.doctor.facts import Seen
 from dsops.control.doctor.finding import Finding, Status
-from dsops.control.doctor.probe import Seen, look
+from dsops.control.doctor.probe import look
 from dsops.control.doctor.reach import judge_failure
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.errors import DsopsError

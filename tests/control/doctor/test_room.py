@@ -3,9 +3,18 @@
 from typing import Any
 
 import pytest
+from dsops.control.doctor.facts import Disk
 from dsops.control.doctor.finding import Finding, Status
-from dsops.control.doctor.probe import Disk
-from dsops.control.doctor.room import GIB, find_mount, find_needs, judge_mounts, judge_swap, render_size
+from dsops.control.doctor.kernel import Kernel
+from dsops.control.doctor.room import (
+    GIB,
+    find_mount,
+    find_needs,
+    judge_mounts,
+    judge_swap,
+    judge_swap_room,
+    render_size,
+)
 from dsops.control.doctor.server import judge_space
 from dsops.control.doctor.site import BundleFacts
 
@@ -29,6 +38,31 @@ def test_a_fresh_server_needs_all_that_the_bundle_brings_unpacked_too() -> None:
 def test_a_deployed_server_needs_nothing_more() -> None:
     server = make_server()
     assert list(find_needs(make_site(server), server, make_facts())) == []
+
+
+def test_what_will_lie_on_a_tier_of_its_own_needs_no_room_on_the_systems_disk() -> None:
+    server, one = make_server(storage_hot="nvme"), make_facts(have=(), disks=ONE)
+    needs = [size for at, size in find_needs(make_site(server), server, one) if at == "/var/lib/dsops"]
+    assert sum(needs) == (40 + 40 + 1) * MIB
+    tier = make_facts(have=(), disks=(Disk("/var/lib/dsops", "/var/lib/dsops", 9 * GIB, 9 * GIB), *ONE[1:]))
+    needs = [size for at, size in find_needs(make_site(server), server, tier) if at == "/var/lib/dsops"]
+    assert sum(needs) == (40 + 2 + 40 + 1 + 80 + 5) * MIB
+
+
+def test_no_room_for_the_swap_that_is_asked_for_is_a_warning() -> None:
+    def judge(**data: int) -> list[Finding]:
+        server = make_server(**{"swap_gb": 4, "swap_disk_reserve_gb": 1, **data})
+        return judge_swap_room(make_site(server), server, make_facts(disks=ONE, swap_total=0))
+
+    (found,) = judge()
+    assert found.what == "2.0 GiB free on /, and role swap wants 4 GiB there and 1 GiB left"
+    assert found.status is Status.WARNING
+    assert judge(swap_gb=1) == judge(swap_gb=0) == []
+    server = make_server(swap_gb=4)
+    has = make_facts(disks=ONE, swap_total=4 * GIB - 4096)
+    assert judge_swap_room(make_site(server), server, has) == []
+    container = make_facts(disks=ONE, kernel=Kernel("6.1", virtual="systemd-nspawn"))
+    assert judge_swap_room(make_site(server), server, container) == []
 
 
 def test_monitoring_needs_room_for_its_figures() -> None:
@@ -64,12 +98,17 @@ def test_memory_holds_the_weights_once_a_slot() -> None:
     assert judged("memory", bundle=big, server=make_server("lb1", "lb")).status is Status.OK
 
 
+def test_what_the_kernel_keeps_of_a_small_machine_is_not_missing() -> None:
+    assert judged("memory", memory=2 * GIB - 150 * MIB).status is Status.OK
+    assert judged("memory", memory=2 * GIB - 300 * MIB).status is Status.PROBLEM
+
+
 @pytest.mark.parametrize(
     ("total", "free", "status", "what"),
     [
         (0, 0, Status.OK, "none"),
         (32 * GIB, 32 * GIB, Status.OK, "32 GiB, hardly used"),
-        (2 * GIB, GIB, Status.PROBLEM, "1.0 GiB of 2.0 GiB swap are in use: memory is short already"),
+        (2 * GIB, GIB, Status.WARNING, "1.0 GiB of 2.0 GiB swap are in use: memory is short already"),
     ],
 )
 def test_swap_is_a_problem_only_in_use(total: int, free: int, status: Status, what: str) -> None:

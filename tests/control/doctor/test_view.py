@@ -3,8 +3,9 @@
 import io
 from pathlib import Path
 
-from dsops.control.doctor.finding import Finding, Status, ok, problem, skipped
-from dsops.control.doctor.view import merge, render, render_names, summarize, to_data
+from dsops.control.doctor.finding import Finding, Status, ok, problem, skipped, warning
+from dsops.control.doctor.summary import merge, render_names, summarize, to_data
+from dsops.control.doctor.view import render
 from rich.console import Console
 
 SERVERS = ("lb1", "gpu1", "gpu2")
@@ -55,4 +56,8 @@ def test_json_has_every_finding_by_itself() -> None:
     data = to_data([ok("system", "gpu1", "debian 12")], inventory=Path("/x"))
     assert data["findings"] == [{"check": "system", "where": "gpu1", "status": "ok", "what": "debian 12", "mend": ""}]
     assert (data["ok"], data["exit"], data["inventory"]) == (True, 0, "/x")
+    both = [warning("kernel", "gpu1", "is old", mend="m"), problem("gpus", "gpu1", "is gone", mend="m")]
+    data = to_data(both, inventory=None)
+    assert (data["failures"], data["warnings"]) == (["gpu1: is gone"], ["gpu1: is old"])
+    assert summarize(both[:1]) == "0 ok, 1 warning. Nothing stands in the way of a deploy."
     assert summarize([]) == "0 ok. Not all could be looked at."

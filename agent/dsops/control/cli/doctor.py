@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,9 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dsops.control.cli.status import make_console
-from dsops.control.doctor.checkup import Tick, check_all
+from dsops.control.doctor.checkup import Outside, Tick, check_all
+from dsops.control.doctor.egress import Target, parse_target
 from dsops.control.doctor.finding import decide_exit
-from dsops.control.doctor.view import render, to_data
+from dsops.control.doctor.probe import look
+from dsops.control.doctor.summary import to_data
+from dsops.control.doctor.view import render
+from dsops.core.errors import DsopsError
 
 
 @click.command()
@@ -31,18 +36,40 @@ from dsops.control.doctor.view import render, to_data
     type=click.Path(path_type=Path, file_okay=False),
     help="The checkout with the roles. Default: the inventory's own.",
 )
-def doctor(inventory: Path | None, as_json: bool, limit: tuple[str, ...], root: Path | None) -> None:
+@click.option(
+    "--probe-egress",
+    metavar="ADDRESS[:PORT]",
+    help="Have every server try one TCP connection to this IP address (port 443), which must fail. "
+    "Without it nothing is tried: on an air-gapped site an attempt is an alarm.",
+)
+def doctor(
+    inventory: Path | None, as_json: bool, limit: tuple[str, ...], root: Path | None, probe_egress: str | None
+) -> None:
     """Say all that stands in a deploy's way, before it starts. Changes nothing.
 
-    Exit status: 0 nothing does, 1 problems, 2 not everything could be looked at.
+    All servers are asked at once, by one login and one command each.
+
+    Exit status: 0 nothing does (warnings and what was skipped do not), 1 problems, 2 no problem, but not everything
+    could be looked at. --json: one object with `ok`, `exit`, `summary`, `failures` and `warnings` (a sentence each),
+    and `findings` (check, where, status, what, mend).
     """
+    target = find_target(probe_egress)
+    by = Outside(look=partial(look, egress=target), egress=target)
     with show_progress() as tick:
-        done = check_all(inventory, root=root, limit=limit, tick=tick)
+        done = check_all(inventory, root=root, limit=limit, tick=tick, by=by)
     if as_json:
         click.echo(json.dumps(to_data(done.findings, inventory=done.inventory), ensure_ascii=False))
     else:
         make_console().print(render(done.findings, inventory=done.inventory, servers=done.servers))
     raise SystemExit(decide_exit(done.findings))
+
+
+def find_target(text: str | None) -> Target | None:
+    """Raises click's own error, whose exit status is 2: 1 would say that a server has a problem."""
+    try:
+        return parse_target(text) if text else None
+    except DsopsError as error:
+        raise click.UsageError(f"{error}\n  mend: {error.mend}") from error
 
 
 @contextmanager

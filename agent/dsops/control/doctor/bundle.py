@@ -25,6 +25,15 @@ def find_bundle(site: Site) -> Path | None:
     return site.fleet.get_path(named[0], "bundle_path").resolve() if named else None
 
 
+def find_facts(site: Site) -> BundleFacts | None:
+    """What the inventory's bundle says of itself; None when it cannot be read, which check_bundle explains."""
+    path = find_bundle(site)
+    try:
+        return read_facts(path, systems=site.systems) if path else None
+    except DsopsError:
+        return None
+
+
 def read_size(path: Path) -> int:
     """Bytes that verifying will read; 0 when that cannot be said."""
     try:

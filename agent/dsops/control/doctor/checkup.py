@@ -6,19 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dsops.control.doctor.bundle import check_bundle, find_bundle, read_facts, read_size
+from dsops.control.doctor.bundle import check_bundle, find_bundle, find_facts, read_size
 from dsops.control.doctor.certificates import check_certificates
 from dsops.control.doctor.credentials import check_credentials
 from dsops.control.doctor.defaults import read_keys, read_systems
+from dsops.control.doctor.egress import Target
+from dsops.control.doctor.facts import Seen
 from dsops.control.doctor.files import check_files
 from dsops.control.doctor.finding import Finding, count, ok, unknown
 from dsops.control.doctor.inventory import check_inventory
 from dsops.control.doctor.machine import Machine, check_machine
 from dsops.control.doctor.ports import check_clashes
-from dsops.control.doctor.probe import Seen, look
+from dsops.control.doctor.probe import look
 from dsops.control.doctor.reach import judge_failure, judge_reached
-from dsops.control.doctor.server import JUDGES, Patient, judge_login
-from dsops.control.doctor.site import BundleFacts, Site
+from dsops.control.doctor.server import Patient, attempt, judge_patient
+from dsops.control.doctor.site import Site
 from dsops.control.fleet.inventory import Fleet, Server, find_inventory, get_fleet
 from dsops.control.fleet.parallel import Outcome, ask_all
 from dsops.core.errors import DsopsError
@@ -40,12 +42,13 @@ class Checkup:
 
 @dataclass(frozen=True)
 class Outside:
-    """What a checkup reaches out with; tests bring their own."""
+    """What a checkup reaches out with; tests bring their own. egress: where `look` has each server try to get out."""
 
     look: Callable[[Fleet, Server], Seen] = look
     machine: Machine = field(default_factory=Machine)
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     deadline: float = DEADLINE
+    egress: Target | None = None
 
 
 def check_all(
@@ -71,7 +74,7 @@ def check_all(
         outcomes = ask_all(site.fleet.servers, lambda server: _look(site, server, by), deadline=by.deadline)
         findings += check_here(site, by)
         findings += proof.result()
-    findings += [finding for outcome in outcomes for finding in check_server(site, outcome)]
+    findings += [finding for outcome in outcomes for finding in check_server(site, outcome, egress=by.egress)]
     return Checkup(tuple(findings), site.fleet.path, tuple(site.fleet.names))
 
 
@@ -85,7 +88,7 @@ def read_site(inventory: Path | None, *, root: Path | None, limit: Sequence[str]
         fleet = replace(fleet, servers=tuple(s for s in fleet.servers if wanted & {s.name, *s.groups}))
     root = root or fleet.root
     site = Site(fleet, root, read_keys(root), systems=read_systems(root))
-    return replace(site, bundle=_find_facts(site))
+    return replace(site, bundle=find_facts(site))
 
 
 def check_here(site: Site, by: Outside) -> list[Finding]:
@@ -100,30 +103,15 @@ def check_here(site: Site, by: Outside) -> list[Finding]:
     return [finding for name, check in checks.items() for finding in attempt(name, "control host", check)]
 
 
-def check_server(site: Site, outcome: Outcome[Seen]) -> list[Finding]:
+def check_server(site: Site, outcome: Outcome[Seen], *, egress: Target | None = None) -> list[Finding]:
     """All judges of a server that answered, or why it did not."""
     server = outcome.server
     if outcome.value is None:
         error = outcome.error or DsopsError("no answer")
         known_hosts = str(server.data.get("ssh_known_hosts_file", "known_hosts"))
         return judge_failure(server, error, known_hosts=known_hosts)
-    one = Patient(site, server, outcome.value)
-    if one.facts.uid:
-        return [*judge_reached(server)[:2], *judge_login(one)]
-    judged = [finding for judge in JUDGES for finding in attempt(judge.__name__, server.name, lambda j=judge: j(one))]  # type: ignore[misc]
-    return [*judge_reached(server), *judged]
-
-
-def attempt(check: str, where: str, judge: Callable[[], list[Finding]]) -> list[Finding]:
-    """A check that fails is UNKNOWN, never a crash: the others still have their say."""
-    try:
-        return judge()
-    except DsopsError as error:
-        return [unknown(check, error.where or where, error.what, mend=error.mend)]
-    except OSError as error:
-        return [unknown(check, str(error.filename or where), (error.strerror or str(error)).lower())]
-    except Exception as bug:
-        return [unknown(check, where, f"the check itself failed ({bug!r}); this is a bug of dsops")]
+    one = Patient(site, server, outcome.value, egress)
+    return [*judge_reached(server)[: 2 if one.facts.uid else 3], *judge_patient(one)]
 
 
 def _look(site: Site, server: Server, by: Outside) -> Seen:
@@ -140,11 +128,3 @@ def _prove_bundle(site: Site, tick: Tick) -> list[Finding]:
     path = find_bundle(site)
     total = read_size(path) if path else 0
     return attempt("bundle", str(path), lambda: check_bundle(site, tick=lambda read: tick(read, total)))
-
-
-def _find_facts(site: Site) -> BundleFacts | None:
-    path = find_bundle(site)
-    try:
-        return read_facts(path, systems=site.systems) if path else None
-    except DsopsError:
-        return None  # check_bundle says what is wrong with it

@@ -5,6 +5,7 @@ Parsed and not imported: the roles are no part of the wheel, and reading what is
 
 import ast
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,21 @@ def parse_keys(text: str, *, role: str) -> list[Key]:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise DsopsError(f"is not Python: {error.msg}", where=f"roles/{role}/defaults.py:{error.lineno}") from error
+    constants = {one.targets[0].id: one.value for one in tree.body if _is_constant(one)}  # type: ignore[attr-defined]
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.decorator_list]
     fields = [node for one in classes for node in one.body if isinstance(node, ast.AnnAssign)]
-    return [_read_field(field, role=role) for field in fields if isinstance(field.target, ast.Name)]
+    return [_read_field(field, constants, role=role) for field in fields if isinstance(field.target, ast.Name)]
 
 
-def _read_field(field: ast.AnnAssign, *, role: str) -> Key:
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+
+
+def _read_field(field: ast.AnnAssign, constants: Mapping[str, ast.expr], *, role: str) -> Key:
     assert isinstance(field.target, ast.Name)
     kind = ast.unparse(field.annotation)
-    return Key(field.target.id, role, kind, is_required=field.value is None, default=_literal(field.value))
+    value = constants.get(field.value.id) if isinstance(field.value, ast.Name) else field.value
+    return Key(field.target.id, role, kind, is_required=field.value is None, default=_literal(value))
 
 
 def _literal(value: ast.expr | None) -> Any:

@@ -8,10 +8,14 @@ from dsops.core.errors import DsopsError
 
 
 class Status(StrEnum):
-    """skipped: does not apply here, and why. unknown: should have been looked at, and could not."""
+    """skipped: does not apply here, and why. unknown: should have been looked at, and could not.
+
+    warning: not as it should be, and no hindrance. problem: a deploy would fail there, or be for nothing.
+    """
 
     OK = "ok"
     SKIPPED = "skipped"
+    WARNING = "warning"
     UNKNOWN = "unknown"
     PROBLEM = "problem"
 
@@ -42,6 +46,11 @@ def unknown(check: str, where: str, what: str, *, mend: str = "") -> Finding:
     return Finding(check, where, Status.UNKNOWN, what, mend)
 
 
+def warning(check: str, where: str, what: str, *, mend: str) -> Finding:
+    """Not as it should be, or about to go wrong; a deploy works all the same, or mends it."""
+    return Finding(check, where, Status.WARNING, what, mend)
+
+
 def problem(check: str, where: str, what: str, *, mend: str) -> Finding:
     """Stands in the way of a deploy, or of what it is for."""
     return Finding(check, where, Status.PROBLEM, what, mend)
@@ -58,7 +67,7 @@ def count(number: int, noun: str) -> str:
 
 
 def decide_exit(findings: Iterable[Finding]) -> int:
-    """0: all well (what was skipped is well). 1: problems. 2: none seen, but not all could be looked at."""
+    """0: nothing stands in the way (skipped and warnings do not). 1: problems. 2: none, but not all was looked at."""
     seen = {finding.status for finding in findings}
     if Status.PROBLEM in seen:
         return 1

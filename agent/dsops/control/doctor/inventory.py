@@ -39,6 +39,8 @@ KINDS = {
     "float": "a number",
     "tuple[str, ...]": "a list of texts",
 }
+# What roles/preflight may do with a problem.
+LEVELS = ("refuse", "warn")
 # pyinfra's ways to become another user; the roles' own channel does not go through them.
 OTHER_USERS = ("_sudo", "_sudo_user", "_su_user", "_doas", "_doas_user")
 # Keys that may be empty, and what is then missing.
@@ -70,7 +72,16 @@ def check_values(site: Site) -> list[Finding]:
     """Required keys are there, and values are of the roles' types."""
     found = [_check_value(site, server, name) for server in site.fleet.servers for name in site.keys]
     wrong = _distinct(finding for finding in found if finding)
+    wrong += [finding for server in site.fleet.servers for finding in check_level(site, server)]
     return wrong or [ok("values", "inventory", "nothing that the roles need is missing, and every type is right")]
+
+
+def check_level(site: Site, server: Server) -> list[Finding]:
+    """What the preflight does with this server's problems."""
+    level = site.value(server, "preflight")
+    if level in LEVELS:
+        return []
+    return [problem("preflight", server.name, f"preflight is {level!r}", mend='write "refuse" or "warn"')]
 
 
 def _check_value(site: Site, server: Server, name: str) -> Finding | None:

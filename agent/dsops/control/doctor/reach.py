@@ -2,8 +2,9 @@
 
 import paramiko
 
+from dsops.control.doctor.facts import AnswerError
 from dsops.control.doctor.finding import Finding, ok, problem, unknown
-from dsops.control.doctor.probe import AnswerError, with_login
+from dsops.control.doctor.probe import with_login
 from dsops.control.fleet.inventory import Server
 from dsops.core.errors import DsopsError
 

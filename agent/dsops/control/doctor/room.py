@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from dsops.control.doctor.finding import Finding, ok, problem, skipped
-from dsops.control.doctor.probe import Facts
-from dsops.control.doctor.site import Site
+from dsops.control.doctor.facts import Facts
+from dsops.control.doctor.finding import Finding, ok, problem, skipped, warning
+from dsops.control.doctor.site import PLACES, Site
 from dsops.control.fleet.inventory import Server
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -18,6 +18,10 @@ FIGURES = 2 * GIB
 # The system, our daemons and an engine without its weights.
 MEMORY = {"gpu": 2 * GIB, "lb": GIB // 2, "mon": GIB // 2}
 SLOTS = 2
+# Of the bundle, what role base brings, which runs before role storage.
+FIRST = ("apt/base", "wheels/node", "wheels/dsops")
+# Of the memory that was bought, firmware and kernel keep some: a machine of 2 GiB shows 1.9.
+KEPT = 0.1
 # Share of the swap that may be in use: more means that memory is short already.
 SWAPPED = 0.25
 # Where programs of ours run from; /tmp and /run are not among them on purpose.
@@ -29,11 +33,13 @@ def find_needs(site: Site, server: Server, facts: Facts) -> Iterator[tuple[str, 
     assert site.bundle
     sizes, have = site.bundle.sizes, set(facts.have)
     release = f"/var/lib/dsops/releases/{site.bundle.release}"
+    waits = awaits_tier(site, server, facts)
     for part in find_parts(site, server):
         if f"/var/lib/dsops/bundle/{part}" not in have:
-            yield "/var/lib/dsops", sizes.get(part, 0)
+            # What comes before the tier lies on the system's disk until it moves there.
+            yield "/var/lib/dsops", 0 if waits and part not in FIRST else sizes.get(part, 0)
             yield ("/opt/dsops" if part.startswith("wheels/") else "/var/lib"), UNPACKED * sizes.get(part, 0)
-    if site.has_role(server, "engine") and release not in have:
+    if site.has_role(server, "engine") and release not in have and not waits:
         yield "/var/lib/dsops", sizes.get(f"releases/{site.bundle.release}", 0)
     if site.has_role(server, "triton") and "/opt/dsops/triton" not in have:
         yield "/opt/dsops", sizes.get("triton", 0)
@@ -41,13 +47,18 @@ def find_needs(site: Site, server: Server, facts: Facts) -> Iterator[tuple[str, 
         yield "/var/lib", FIGURES
 
 
+def awaits_tier(site: Site, server: Server, facts: Facts) -> bool:
+    """Whether role storage will give /var/lib/dsops disks of its own, and has not yet; it judges their size itself."""
+    asked = site.value(server, "storage_hot") not in (None, "none") and not facts.kernel.is_container
+    return asked and not any(disk.path == disk.mount == "/var/lib/dsops" for disk in facts.disks)
+
+
 def find_parts(site: Site, server: Server) -> list[str]:
     """The folders of the bundle that are copied to this server before they are installed."""
     assert site.bundle
     engine = f"wheels/engine-{site.value(server, 'engine_name')}"
-    roles = {"engine": ["apt/engine", engine], "nginx": ["apt/nginx"], "monitoring": ["apt/monitoring"]}
-    parts = ["apt/base", "wheels/node", "wheels/dsops"]
-    parts += [part for role, its in roles.items() if site.has_role(server, role) for part in its]
+    parts = ["wheels/node", "wheels/dsops", *([engine] if site.has_role(server, "engine") else [])]
+    parts += [f"apt/{role}" for role in PLACES if site.has_role(server, role)]
     return [part for part in parts if part in site.bundle.sizes]
 
 
@@ -81,7 +92,7 @@ def judge_memory(site: Site, server: Server, facts: Facts) -> list[Finding]:
     need = sum(size for group, size in MEMORY.items() if group in server.groups) or GIB // 2
     if site.bundle and site.has_role(server, "engine") and site.value(server, "engine_name") == "openvino":
         need += SLOTS * site.bundle.sizes.get(f"releases/{site.bundle.release}", 0)
-    if facts.memory < need:
+    if facts.memory < (1 - KEPT) * need:
         what = f"has {render_size(facts.memory)} of memory, and {render_size(need)} are needed"
         return [problem("memory", server.name, what, mend="add memory, or take a smaller model")]
     return [ok("memory", server.name, f"{render_size(facts.memory)}, {render_size(need)} needed")]
@@ -92,8 +103,21 @@ def judge_swap(where: str, facts: Facts) -> list[Finding]:
     used, total = facts.swap_total - facts.swap_free, facts.swap_total
     if total and used > SWAPPED * total:
         what = f"{render_size(used)} of {render_size(total)} swap are in use: memory is short already"
-        return [problem("swap", where, what, mend="find who uses it: `ps -eo rss,comm --sort -rss | head`")]
+        return [warning("swap", where, what, mend="find who uses it: `ps -eo rss,comm --sort -rss | head`")]
     return [ok("swap", where, f"{render_size(total)}, hardly used" if total else "none")]
+
+
+def judge_swap_room(site: Site, server: Server, facts: Facts) -> list[Finding]:
+    """For the file that role swap will make. That role refuses for itself, in the run, and knows more."""
+    size, reserve = (site.value(server, key) for key in ("swap_gb", "swap_disk_reserve_gb"))
+    if facts.kernel.is_container or not isinstance(size, int) or not isinstance(reserve, int):
+        return []
+    mount = find_mount(str(site.value(server, "swap_file")), facts.mounts)
+    disk = next((disk for disk in facts.disks if disk.mount == mount), None)
+    if disk is None or facts.swap_total >= (1 - KEPT) * size * GIB or disk.free >= (size + reserve) * GIB:
+        return []
+    what = f"{render_size(disk.free)} free on {mount}, and role swap wants {size} GiB there and {reserve} GiB left"
+    return [warning("swap", server.name, what, mend="a smaller swap_gb, or swap_file on another disk")]
 
 
 def judge_mounts(where: str, facts: Facts) -> list[Finding]:

@@ -1,26 +1,33 @@
-"""What is wrong with a server that answered: its system, CPU, systemd, clock, packages, GPUs, way out."""
+"""What is wrong with a server that answered: every judge, with what it needs of the site and of the server."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dsops.control.doctor.finding import Finding, ok, problem, skipped, unknown
+from dsops.control.doctor.clock import judge_skew, judge_sync
+from dsops.control.doctor.drivers import judge_agents, judge_drivers
+from dsops.control.doctor.egress import Target, judge_egress, judge_probe
+from dsops.control.doctor.facts import Facts, Seen
+from dsops.control.doctor.finding import Finding, Status, ok, problem, unknown, warning
+from dsops.control.doctor.gpus import judge_cards, judge_count, judge_fabric, judge_kinds, judge_links
+from dsops.control.doctor.iommu import judge_acs, judge_iommu
+from dsops.control.doctor.kernel import judge_boot, judge_kernel, judge_reboot
+from dsops.control.doctor.network import judge_nics, judge_rdma
 from dsops.control.doctor.ports import find_ports, judge_ports
-from dsops.control.doctor.probe import Facts, Seen
-from dsops.control.doctor.room import judge_disks, judge_memory, judge_mounts, judge_swap
+from dsops.control.doctor.processor import judge_mitigations, judge_numa
+from dsops.control.doctor.room import judge_disks, judge_memory, judge_mounts, judge_swap, judge_swap_room
 from dsops.control.doctor.site import Site
 from dsops.control.fleet.inventory import Server
-
-# Seconds that the clocks may differ: certificates and time series begin to lie beyond.
-SKEW = 5.0
+from dsops.core.errors import DsopsError
 
 
 @dataclass(frozen=True)
 class Patient:
-    """One server with all that its judges need."""
+    """One server with all that its judges need. egress: where the operator had it try to get out, if at all."""
 
     site: Site
     server: Server
     seen: Seen
+    egress: Target | None = None
 
     @property
     def name(self) -> str:
@@ -29,6 +36,11 @@ class Patient:
     @property
     def facts(self) -> Facts:
         return self.seen.facts
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether the inventory names time servers for it."""
+        return bool(self.site.value(self.server, "base_ntp_servers"))
 
 
 def judge_system(one: Patient) -> list[Finding]:
@@ -50,12 +62,11 @@ def judge_cpu(one: Patient) -> list[Finding]:
     """The wheels are x86_64; OpenVINO's kernels want AVX2."""
     if one.facts.arch != "x86_64":
         return [problem("cpu", one.name, f"is {one.facts.arch}; the bundle is x86_64", mend="use an x86_64 server")]
-    if one.site.has_role(one.server, "engine") and one.site.value(one.server, "engine_name") == "openvino":
-        if not one.facts.has_avx2:
-            mend = "another engine, or a CPU with AVX2 (in a guest: pass the host's CPU through)"
-            return [problem("cpu", one.name, "has no AVX2, which engine openvino needs", mend=mend)]
-        return [ok("cpu", one.name, "x86_64 with AVX2")]
-    return [ok("cpu", one.name, "x86_64")]
+    engine = one.site.value(one.server, "engine_name") if one.site.has_role(one.server, "engine") else ""
+    if engine == "openvino" and not one.facts.has_avx2:
+        mend = "another engine, or a CPU with AVX2 (in a guest: pass the host's CPU through)"
+        return [problem("cpu", one.name, "has no AVX2, which engine openvino needs", mend=mend)]
+    return [ok("cpu", one.name, f"x86_64 {one.facts.processor.render()}".replace(" ;", ";").strip())]
 
 
 def judge_login(one: Patient) -> list[Finding]:
@@ -66,12 +77,15 @@ def judge_login(one: Patient) -> list[Finding]:
 
 
 def judge_systemd(one: Patient) -> list[Finding]:
-    """systemd runs the server. A failed unit is said, and is no hindrance."""
+    """systemd runs the server. A failed unit is said, and is no hindrance; nor is a start that a model draws out."""
     state, failed = one.facts.systemd, ", ".join(one.facts.failed)
     if state in ("running", "degraded"):
         return [ok("systemd", one.name, f"running; failed: {failed}" if failed else "running")]
-    mend = "wait until it has started" if state in ("starting", "initializing") else "boot it with systemd as init"
-    return [problem("systemd", one.name, f"is {state or 'not there'}, should be running", mend=mend)]
+    if state in ("starting", "initializing"):
+        mend = "wait until it has started (`systemctl list-jobs` there shows for what it waits)"
+        return [warning("systemd", one.name, f"is still {state}", mend=mend)]
+    mend = "boot it with systemd as init; one that hangs needs a reboot"
+    return [problem("systemd", one.name, f"{state or 'does not answer'}, should be running", mend=mend)]
 
 
 def measure_skew(seen: Seen) -> float:
@@ -81,60 +95,71 @@ def measure_skew(seen: Seen) -> float:
     return min(0.0, seen.facts.now - seen.started)
 
 
-def judge_clock(one: Patient) -> list[Finding]:
-    """Against this machine's clock, and within the time that asking took."""
-    skew = measure_skew(one.seen)
-    if abs(skew) > SKEW:
-        way = "ahead of" if skew > 0 else "behind"
-        mend = (
-            "set base_ntp_servers to the site's time servers, or `timedatectl set-time`; is this machine's clock right?"
-        )
-        return [problem("clock", one.name, f"is {abs(skew):.0f} s {way} this machine", mend=mend)]
-    return [ok("clock", one.name, f"within {SKEW:.0f} s of this machine's")]
-
-
 def judge_packages(one: Patient) -> list[Finding]:
-    """Nobody else is installing, now or at night."""
+    """Somebody else installs, now or at night. A deploy waits for whoever is at work, and switches the others off."""
     found = []
     if one.facts.locks:
         who = ", ".join(f"{name or 'a process'} (pid {pid})" for pid, name in one.facts.locks)
         what = f"apt or dpkg is at work: {who} has its lock open"
-        found.append(problem("apt", one.name, what, mend="wait until it ends"))
+        found.append(warning("apt", one.name, what, mend="a deploy waits for it; better wait until it ends"))
     if one.facts.has_upgrades:
         what = "unattended-upgrades is on: it changes packages under a running service, and holds apt's lock"
         mend = "systemctl disable --now unattended-upgrades apt-daily.timer apt-daily-upgrade.timer"
-        found.append(problem("apt", one.name, what, mend=mend))
+        found.append(warning("apt", one.name, what, mend=mend))
     return found or [ok("apt", one.name, "nobody holds apt's lock; unattended upgrades are off")]
 
 
+def judge_kernels(one: Patient) -> list[Finding]:
+    """Kernel, reboot, and what booted it."""
+    kernel, facts = one.facts.kernel, one.facts
+    return [
+        *judge_kernel(one.name, kernel),
+        *judge_reboot(one.name, kernel),
+        *judge_boot(one.name, kernel, has_gpus=bool(facts.gpus), has_driver=bool(facts.drivers.module)),
+        *judge_mitigations(one.name, facts.processor, command_line=kernel.command_line),
+        *judge_numa(one.name, facts.processor),
+    ]
+
+
+def judge_clock(one: Patient) -> list[Finding]:
+    """How far it is off, and who keeps it."""
+    skew = judge_skew(one.name, measure_skew(one.seen), has_servers=one.has_servers)
+    if one.facts.kernel.is_container:
+        return skew  # its host's clock
+    return [*skew, *judge_sync(one.name, one.facts.clock, has_servers=one.has_servers)]
+
+
 def judge_gpus(one: Patient) -> list[Finding]:
-    """As many as the inventory promises: by the driver where there is one, else on PCI."""
+    """Where the engine runs: as many as promised, each fit for work, and nobody else's."""
     if not one.site.has_role(one.server, "engine"):
         return []
-    wanted, facts = one.site.value(one.server, "agent_gpus"), one.facts
-    driver = f"{facts.gpus_nvml} by the driver" if facts.gpus_nvml else "no driver"
-    seen = f"{driver}, {facts.gpus_pci} on PCI"
-    if facts.gpus_nvml and not facts.gpus_nvml.isdigit():
-        mend = "look at `dmesg` there for NVRM; a reboot or another driver mends it"
-        return [problem("gpus", one.name, f"the NVIDIA driver is there and does not answer ({seen})", mend=mend)]
-    if not isinstance(wanted, int) or wanted < 0:
-        return [skipped("gpus", one.name, f"agent_gpus is not given, so any number is right ({seen})")]
-    found = int(facts.gpus_nvml) if facts.gpus_nvml else facts.gpus_pci
-    if found != wanted:
-        mend = f"mend agent_gpus for {one.name}, or find the missing one (`lspci -d 10de:`, BMC)"
-        return [problem("gpus", one.name, f"has {found} GPUs, should have {wanted} ({seen})", mend=mend)]
-    return [ok("gpus", one.name, f"{wanted} ({seen})")]
+    where, facts = one.name, one.facts
+    wanted, kinds = one.site.value(one.server, "agent_gpus"), one.site.value(one.server, "preflight_gpu_kinds")
+    found = judge_count(where, facts.gpus, by_driver=facts.gpus_nvml, wanted=wanted)
+    if not facts.gpus:
+        return found
+    return [
+        *found,
+        *judge_kinds(where, facts.gpus, wanted=kinds if isinstance(kinds, list | tuple) else ()),
+        *judge_cards(where, facts.gpus),
+        *judge_links(where, facts.gpus),
+        *judge_fabric(where, facts.gpus, facts.switches, manager=facts.drivers.manager),
+        *judge_drivers(where, facts.drivers),
+        *judge_agents(where, facts.drivers, facts.listeners or ()),
+        *judge_iommu(where, facts.iommu, facts.gpus),
+        *judge_acs(where, facts.iommu, facts.gpus),
+    ]
 
 
-def judge_egress(one: Patient) -> list[Finding]:
-    """Never tried: on a site without internet an attempt is itself an alarm."""
-    if not one.facts.route:
-        return [ok("way out", one.name, "no default route: it cannot leave its own networks")]
-    what = (
-        f"has a default route ({', '.join(dict.fromkeys(one.facts.route.split()))}); "
-        "whether it leads outside is not tried, because an attempt is itself an alarm on an air-gapped site"
-    )
-    return [skipped("way out", one.name, what)]
+def judge_network(one: Patient) -> list[Finding]:
+    """Its cards, RDMA, and whether it may get out."""
+    facts = one.facts
+    return [
+        *judge_nics(one.name, facts.nics, address=one.server.address),
+        *judge_rdma(one.name, facts.rdma, is_wanted=len(facts.gpus) > 1),
+        *judge_egress(one.name, routes=facts.routes, resolvers=facts.resolvers),
+        *(judge_probe(one.name, facts.egress, target=one.egress) if one.egress else []),
+    ]
 
 
 def judge_listeners(one: Patient) -> list[Finding]:
@@ -149,6 +174,7 @@ def judge_space(one: Patient) -> list[Finding]:
         *judge_disks(one.site, one.server, one.facts),
         *judge_memory(one.site, one.server, one.facts),
         *judge_swap(one.name, one.facts),
+        *judge_swap_room(one.site, one.server, one.facts),
         *judge_mounts(one.name, one.facts),
     ]
 
@@ -157,10 +183,44 @@ JUDGES: tuple[Callable[[Patient], list[Finding]], ...] = (
     judge_system,
     judge_cpu,
     judge_systemd,
+    judge_kernels,
     judge_space,
     judge_clock,
     judge_listeners,
     judge_packages,
     judge_gpus,
-    judge_egress,
+    judge_network,
 )
+
+
+def accept(one: Patient, findings: list[Finding]) -> list[Finding]:
+    """Problems that the inventory accepts for this server (preflight_accept) stay to be seen, and hinder nobody."""
+    accepted = one.site.value(one.server, "preflight_accept")
+    if not isinstance(accepted, list | tuple):
+        return findings
+    return [
+        replace(found, status=Status.WARNING, what=f"{found.what} (accepted: preflight_accept)")
+        if found.status is Status.PROBLEM and found.check in accepted
+        else found
+        for found in findings
+    ]
+
+
+def judge_patient(one: Patient) -> list[Finding]:
+    """All judges of a server that answered."""
+    if one.facts.uid:
+        return judge_login(one)
+    judged = [finding for judge in JUDGES for finding in attempt(judge.__name__, one.name, lambda j=judge: j(one))]  # type: ignore[misc]
+    return accept(one, judged)
+
+
+def attempt(check: str, where: str, judge: Callable[[], list[Finding]]) -> list[Finding]:
+    """A check that fails is UNKNOWN, never a crash: the others still have their say."""
+    try:
+        return judge()
+    except DsopsError as error:
+        return [unknown(check, error.where or where, error.what, mend=error.mend)]
+    except OSError as error:
+        return [unknown(check, str(error.filename or where), (error.strerror or str(error)).lower())]
+    except Exception as bug:
+        return [unknown(check, where, f"the check itself failed ({bug!r}); this is a bug of dsops")]

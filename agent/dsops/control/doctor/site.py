@@ -11,6 +11,11 @@ from dsops.control.fleet.inventory import Fleet, Server
 # Where deploy/site.py runs a role: every server, or a group's. A test holds the two together.
 PLACES: Mapping[str, str] = {
     "base": "",
+    "storage": "",
+    "swap": "",
+    "system": "",
+    "ssh": "",
+    "firewall": "",
     "triton": "gpu",
     "helper": "gpu",
     "engine": "gpu",

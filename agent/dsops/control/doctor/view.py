@@ -1,22 +1,22 @@
-"""The findings as a table, a summary, and JSON; pure."""
+"""The findings as a table for people."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dsops.control.doctor.finding import Finding, Status, count, decide_exit
+from dsops.control.doctor.finding import Finding, Status
+from dsops.control.doctor.summary import merge, summarize
 
-STYLES = {Status.OK: "green", Status.SKIPPED: "dim", Status.UNKNOWN: "magenta", Status.PROBLEM: "bold red"}
-ORDER = (Status.OK, Status.SKIPPED, Status.UNKNOWN, Status.PROBLEM)
-# More names, or more different answers, than fit a table: the rest is in --json.
-NAMES, ANSWERS = 6, 3
-Row = tuple[Status, str, str, tuple[str, ...], str]
+STYLES = {
+    Status.OK: "green",
+    Status.SKIPPED: "dim",
+    Status.WARNING: "yellow",
+    Status.UNKNOWN: "magenta",
+    Status.PROBLEM: "bold red",
+}
 
 
 def render(findings: Sequence[Finding], *, inventory: Path | None, servers: Sequence[str]) -> RenderableType:
@@ -30,73 +30,3 @@ def render(findings: Sequence[Finding], *, inventory: Path | None, servers: Sequ
         table.add_row(Text(status.value, STYLES[status]), check, where, text)
     source = [Text(f"inventory: {inventory}", "dim")] if inventory else []
     return Group(table, Text(""), Text(summarize(findings), "bold"), *source)
-
-
-def merge(findings: Sequence[Finding], *, servers: Sequence[str]) -> list[Row]:
-    """One row for what several servers have in common; the well ones share a row a check."""
-    groups: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in findings:
-        own = (finding.where in servers) or (finding.what, finding.mend, finding.where)
-        alike = own if finding.status is Status.OK else (finding.what, finding.mend)
-        groups.setdefault((finding.status, finding.check, alike), []).append(finding)
-    rows = [_row(group, servers=servers) for group in groups.values()]
-    return sorted(rows, key=lambda row: ORDER.index(row[0]))
-
-
-def _row(group: list[Finding], *, servers: Sequence[str]) -> Row:
-    first = group[0]
-    answers: dict[str, list[str]] = {}
-    for finding in group:
-        answers.setdefault(finding.what, []).append(finding.where)
-    if len(answers) == 1:
-        lines = [first.what]
-    else:
-        shown = list(answers.items())[:ANSWERS]
-        lines = [f"{render_names(names, servers=servers)}: {what}" for what, names in shown]
-        lines += [f"and {len(answers) - ANSWERS} more answers (--json)"] if len(answers) > ANSWERS else []
-    where = render_names(list(dict.fromkeys(finding.where for finding in group)), servers=servers)
-    return first.status, first.check, where, tuple(lines), first.mend
-
-
-def render_names(names: Sequence[str], *, servers: Sequence[str]) -> str:
-    """`all 5 servers`, a few by name, or how many more."""
-    if len(servers) > 1 and set(names) == set(servers):
-        return f"all {len(servers)} servers"
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return " ".join(names[:NAMES]) + more
-
-
-def summarize(findings: Sequence[Finding]) -> str:
-    """One line: may one deploy?"""
-    counts = Counter(finding.status for finding in findings)
-    parts = [f"{counts[Status.OK]} ok"]
-    parts += [f"{counts[Status.SKIPPED]} skipped"] if counts[Status.SKIPPED] else []
-    parts += [f"{counts[Status.UNKNOWN]} unknown"] if counts[Status.UNKNOWN] else []
-    parts += [count(counts[Status.PROBLEM], "problem")] if counts[Status.PROBLEM] else []
-    said = ", ".join(parts)
-    code = decide_exit(findings)
-    last = (
-        "Nothing stands in the way of a deploy.",
-        "Mend the problems before you deploy.",
-        "Not all could be looked at.",
-    )
-    return f"{said}. {last[code]}"
-
-
-_VERDICTS = (
-    "Nothing stands in the way of a deploy.",
-    "Mend the problems before you deploy.",
-    "Not all could be looked at.",
-)
-
-
-def to_data(findings: Sequence[Finding], *, inventory: Path | None) -> dict[str, Any]:
-    """The same for machines: every finding by itself."""
-    code = decide_exit(findings)
-    return {
-        "inventory": str(inventory) if inventory else None,
-        "ok": code == 0,
-        "exit": code,
-        "summary": summarize(findings),
-        "findings": [asdict(finding) for finding in findings],
-    }
