@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from roles.base.templates.upgrade import PROVEN, Pace, Place, UnprovenError, upgrade
+from roles.base.templates.upgrade import PROVEN, Pace, Place, UnprovenError, parse_units, upgrade
 from roles.ops.upgrade import PROGRAM
 from tests.roles.here import write_program
 
@@ -325,3 +325,9 @@ def test_half_of_the_program_does_nothing(server: Server) -> None:
         subprocess.run(words, input=whole_lines, capture_output=True, timeout=20, check=False)
     assert server.link.readlink().name == "old"
     assert server.restarts == []
+
+
+def test_a_unit_that_did_its_work_at_boot_is_no_daemon_without_a_process() -> None:
+    boot = "Id=dsops-tuning.service\nType=oneshot\nActiveState=active\nMainPID=0\n"
+    said = f"{boot}\nId={AGENT}\nType=exec\nActiveState=active\nMainPID=7\n"
+    assert [unit.name for unit in parse_units(said)] == [AGENT]

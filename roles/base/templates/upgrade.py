@@ -313,12 +313,16 @@ def find_version(target: Path) -> str:
 
 
 def read_units() -> list[Unit]:
-    """All of ours that systemd has loaded."""
-    keys = "Id,ActiveState,MainPID,NRestarts,TriggeredBy"
+    """All of ours that systemd has loaded and that run on: one that does something once at boot has no process."""
+    keys = "Id,Type,ActiveState,MainPID,NRestarts,TriggeredBy"
     words = ["systemctl", "show", "-p", keys, "dsops-*.service", "dsops-*.socket"]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout
+    return parse_units(subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout)
+
+
+def parse_units(said: str) -> list[Unit]:
+    """From what `systemctl show` prints of several units."""
     tables = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in said.split("\n\n")]
-    return [parse_unit(table) for table in tables if table.get("Id")]
+    return [parse_unit(table) for table in tables if table.get("Id") and table.get("Type") != "oneshot"]
 
 
 def parse_unit(table: dict[str, str]) -> Unit:
