@@ -1,6 +1,10 @@
-"""The lab's machines with kernels of their own (`dsops lab up --metal`): one to serve, one to balance."""
+"""The lab's machines with kernels of their own (`dsops lab up --metal`).
 
-gpu = [
+Without KVM they are too slow to serve a model (the first answer takes longer than any probe waits), so that none is in
+`gpu`: what they show is a fresh OS made fit, and what only a real kernel, real disks and real reboots show.
+"""
+
+mon = [
     ("metal1", {"ssh_hostname": "10.99.0.31"}),
 ]
 lb = [

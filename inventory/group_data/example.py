@@ -24,6 +24,10 @@ bundle_allowed_signers = "/etc/dsops-site/example/allowed_signers"
 # The site's own time servers; there is no way to those of the internet.
 base_ntp_servers = ["192.0.2.1"]
 
+# The firewall lets operators in from here, and the roles' own ports for whom they are. Without `firewall` it is off.
+firewall = True
+firewall_control = ["192.0.2.0/24"]
+
 # How clients and `dsops ask` reach the service, the CA that vouches for it, and a key to ask with. (made)
 dsops_endpoint = "https://192.0.2.10"
 dsops_ca_file = "/etc/dsops-site/example/ca.pem"

@@ -23,5 +23,9 @@ monitoring_password_file = "/var/lib/dsops-lab/secrets/monitoring-password"
 monitoring_tls_cert_file = "/var/lib/dsops-lab/secrets/mon-cert.pem"
 monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
 
+# This machine on the lab's bridge: operators, tests and `dsops` come from there.
+firewall = True
+firewall_control = ["10.99.0.1"]
+
 # The tests restart agents; an operator's site has 120.
 agent_hold_seconds = 15.0

@@ -18,7 +18,16 @@ dsops_public_key_file = "/var/lib/dsops-lab/secrets/dsops_ed25519.pub"
 gateway_api_keys_file = "/var/lib/dsops-lab/secrets/api-keys"
 nginx_tls_cert_file = "/var/lib/dsops-lab/secrets/lb-cert.pem"
 nginx_tls_key_file = "/var/lib/dsops-lab/secrets/lb-key.pem"
+monitoring_users_file = "/var/lib/dsops-lab/secrets/monitoring-users"
+monitoring_password_file = "/var/lib/dsops-lab/secrets/monitoring-password"
+monitoring_tls_cert_file = "/var/lib/dsops-lab/secrets/mon-cert.pem"
+monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
 
-agent_hold_seconds = 15.0
-# Without KVM a model loads ten times slower than on a machine.
-triton_load_seconds = 300
+# What only a real kernel can show: tiers on real disks, swap, a filter, and an option that is live after a reboot.
+storage_hot = "nvme"
+storage_cold = "hdd"
+swap_gb = 1
+swap_disk_reserve_gb = 1
+firewall = True
+firewall_control = ["10.99.0.1"]
+system_kernel_options = ["iommu=pt"]

@@ -13,10 +13,7 @@ from typing import Any, TypeVar
 
 from dsops.control.fleet.inventory import Fleet, Server
 
-from roles.agent.defaults import Agent
-from roles.gateway.defaults import Gateway
-from roles.monitoring.defaults import Monitoring
-from roles.nginx.defaults import Nginx
+from roles.ops.listens import find_listens
 from roles.ops.settings import read_settings
 
 # testinfra's Host; the package carries no types.
@@ -71,17 +68,8 @@ def get_public(host: Host) -> dict[int, str]:
 
 def get_public_ports(server: Server) -> dict[int, str]:
     """port -> what should listen there for other machines, by the server's groups."""
-    ports = {server.ssh_port: "ssh", get_settings(Agent, server).dsops_agent_port: "agent"}
-    if "gpu" in server.groups:
-        gateway = get_settings(Gateway, server)
-        ports |= {gateway.gateway_port: "gateway", gateway.gateway_admin_port: "gateway's metrics"}
-    if "lb" in server.groups:
-        nginx = get_settings(Nginx, server)
-        ports |= {nginx.nginx_port: "nginx", nginx.nginx_balancer_port: "balancer"}
-    if "mon" in server.groups:
-        said = get_settings(Monitoring, server)
-        ports |= {said.monitoring_port: "prometheus", said.monitoring_alertmanager_port: "alertmanager"}
-    return ports
+    listens = find_listens(server.groups)
+    return {listen.get_port(server.data): listen.what for listen in listens if listen.protocol == "tcp"}
 
 
 def get_unit(host: Host, unit: str) -> dict[str, str]:
