@@ -9,6 +9,7 @@ from dsops.core.sums import Sums
 from pyinfra import host, logger
 from pyinfra.api import FactBase, operation
 
+from roles.ops.changes import tell
 from roles.ops.tree import tree
 
 DOOR = "/opt/dsops/venv/bin/dsops node"
@@ -48,6 +49,7 @@ def mended() -> Generator[Any, None, None]:
     """Makes slots and lanes lead where the store's journal says, and ends a move that was cut."""
     if damage := host.get_fact(Store)["damage"]:
         logger.warning(f"[{host.name}] {'; '.join(damage)}")
+        tell("release", "slots and lanes", "; ".join(damage))
         yield f"{DOOR} recover"
 
 
@@ -94,5 +96,6 @@ def activated(release: str, *, seconds: int) -> Generator[Any, None, None]:
         )
         host.noop(f"{active} has the traffic")
         return
+    tell("release", release, f"gets the traffic, which {active or 'nobody'} has")
     reason = shlex.quote("the bundle's release")
     yield f"{DOOR} release activate {shlex.quote(release)} {WHO} {reason} --wait {seconds + 90}"

@@ -20,9 +20,10 @@ from dsops.control.cli.status import make_console
 from dsops.control.fleet.epoch import take_epoch
 from dsops.control.fleet.inventory import Fleet, get_fleet
 from dsops.control.fleet.options import NodeName, inventory_option, state_option, who
-from dsops.control.fleet.releases import choose_servers
+from dsops.control.fleet.releases import Listed, choose_servers
 from dsops.control.fleet.rollback import Item, Ordered, Orders, Plan, decide_plan, follow, look, order
 from dsops.core.errors import DsopsError
+from dsops.core.tiers import render_seconds as core_seconds
 
 NOTHING_TO_DO = 3
 SAID_NO = 130
@@ -49,7 +50,8 @@ def rollback(
     state: Path,
     inventory: Path,
 ) -> None:
-    """Go back to the release that was good before. Nothing is copied: the old release is still on the nodes.
+    """Go back to the release that was good before. Nothing is copied: the old release is still on the nodes, and only
+    one that went to the cold tier is copied to the hot one first, which the plan says with its minutes.
 
     Without NODES: the ones that are sick or whose release is on trial; when there is none, those with the newest
     release. Shows the plan, asks once, then goes node by node, and stops when one does not come back.
@@ -124,6 +126,8 @@ def _tell(status: Status, node: str, said: str) -> None:
 
 def _go_back(fleet: Fleet, item: Item, orders: Orders, *, tell: Callable[[str], None]) -> Went:
     start, ordered = time.monotonic(), Ordered(item.to)
+    if item.copy:
+        tell(f"{item.to} is copied from the cold tier")
     try:
         ordered = order(fleet, item, orders)
         follow(fleet, item, ordered, wait=orders.wait, tell=tell)
@@ -145,18 +149,30 @@ def render(plan: Plan) -> RenderableType:
     stays = [Text.assemble((f"{server.name} ", "bold"), f"stays: {why}") for server, why in plan.stays]
     if not plan.items:
         return Group(Text("There is nothing to go back to."), *stays)
-    about = "Nothing is copied. One node after the other; a cold one loads beside what it serves now."
-    return Group(table, *stays, Text(about))
+    return Group(table, *stays, Text(render_about(plan)))
+
+
+def render_about(plan: Plan) -> str:
+    """What the words of the table mean for this plan."""
+    lines = ["One node after the other; what does not run yet loads beside what is served now."]
+    copies = [render_copy(item, item.copy) for item in plan.items if item.copy]
+    return "\n".join([*lines, *copies]) if copies else f"Nothing is copied. {lines[0]}"
+
+
+def render_copy(item: Item, copy: Listed) -> str:
+    """What is copied first, and how long that takes."""
+    about = "" if copy.copy_seconds is None else f", about {core_seconds(copy.copy_seconds)}"
+    return f"{item.server.name} copies {item.to} from its cold tier first{about}, and serves meanwhile."
 
 
 def render_way(item: Item) -> str:
-    """warm: the old release's Triton still runs."""
-    return {True: "warm", False: "cold", None: "?"}[item.is_warm]
+    """warm slot: the old release's Triton still runs. hot: it loads. cold: it is copied, and loads."""
+    return item.way or "?"
 
 
 def render_seconds(item: Item) -> str:
     """What it is expected to take."""
-    return "?" if item.seconds is None else f"{item.seconds:.0f} s"
+    return "?" if item.seconds is None else core_seconds(item.seconds)
 
 
 def render_went(went: Went) -> Text:
@@ -198,6 +214,7 @@ def to_data(plan: Plan, went: Sequence[Went]) -> dict[str, object]:
                 "leaves": item.leaves,
                 "to": item.to,
                 "warm": item.is_warm,
+                "way": item.way,
                 "expected_seconds": item.seconds,
                 "why": item.why,
                 "done": _went_data(done.get(item.server.name)),
