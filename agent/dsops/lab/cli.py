@@ -5,6 +5,7 @@ import json
 import click
 from rich.console import Console
 
+from dsops.core.errors import DsopsError
 from dsops.lab.down import down as lab_down
 from dsops.lab.faults import FAULTS
 from dsops.lab.faults import fault as lab_fault
@@ -25,10 +26,16 @@ def lab() -> None:
 @click.option(
     "--metal", is_flag=True, help="Boot metal1 and metal2 instead: machines with kernel, disks and GRUB (qemu)."
 )
-def up(take_over: bool, metal: bool) -> None:
-    """Boot the servers; what is there already stays as it is."""
-    boot = lab_up_metal if metal else lab_up
-    changed = boot(LAB, get_show(Console()), take_over=take_over)
+@click.argument("names", nargs=-1, metavar="[GUEST]...", type=click.Choice([guest.name for guest in LAB.guests]))
+def up(take_over: bool, metal: bool, names: tuple[str, ...]) -> None:
+    """Boot the servers; what is there already stays as it is. With --metal, all guests or those that are named."""
+    if names and not metal:
+        raise DsopsError(f"{', '.join(names)}: a guest", mend=f"`dsops lab up --metal {' '.join(names)}`")
+    show = get_show(Console())
+    if metal:
+        changed = lab_up_metal(LAB, show, names=names, take_over=take_over)
+    else:
+        changed = lab_up(LAB, show, take_over=take_over)
     click.echo("The lab is up." if changed else "The lab was up; nothing changed.")
 
 

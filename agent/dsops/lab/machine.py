@@ -172,7 +172,7 @@ def _makes_link(kind: str) -> bool:
 
 METAL_PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "blkid": "util-linux"}
 METAL_GB = 6  # the image, and what a deploy puts on two guests' disks
-METAL_MEMORY_GB = 5  # two guests of 2 GiB, and what qemu itself takes
+METAL_MEMORY_GB = 6  # two guests of 2.5 GiB, and what qemu itself takes
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ def _word(*, made: bool, started: bool) -> str:
     return "started" if started else "unchanged"
 
 
-def up_metal(lab: Lab, show: Show, *, take_over: bool = False, checkout: str = "") -> bool:
-    """The guests, and nothing else of the lab but its network; whether anything had to be done."""
+def up_metal(lab: Lab, show: Show, *, names: tuple[str, ...] = (), take_over: bool = False, checkout: str = "") -> bool:
+    """The guests (all, or the named), and nothing else of the lab but its network; whether anything was done."""
+    wanted = [one for one in lab.guests if one.name in (names or (one.name,))]
     problems = machine.check_machine(machine.get_facts(lab), place=str(lab.root))
     machine.require([*problems, *machine.check_metal(machine.get_metal_facts(lab), place=str(lab.root))])
     with owner.changing(lab, checkout=checkout, take_over=take_over):
@@ -87,13 +88,13 @@ def up_metal(lab: Lab, show: Show, *, take_over: bool = False, checkout: str = "
             "sink": lambda: sink.ensure_sink(lab),
         }
         changed = [_do(show, name, do) for name, do in steps.items()]
-        return any([*changed, *_start_guests(lab, show)])
+        return any([*changed, *_start_guests(lab, wanted, show)])
 
 
-def _start_guests(lab: Lab, show: Show) -> list[bool]:
+def _start_guests(lab: Lab, wanted: list[Server], show: Show) -> list[bool]:
     """All at once; without KVM each of them keeps two cores busy while it boots."""
-    with ThreadPoolExecutor(len(lab.guests)) as pool:
-        jobs = [pool.submit(_start_guest, lab, one, show) for one in lab.guests]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        jobs = [pool.submit(_start_guest, lab, one, show) for one in wanted]
     return _get_results(jobs)
 
 
