@@ -5,15 +5,25 @@ from pyinfra import host
 from roles.agent.deploy import agent
 from roles.base.deploy import base
 from roles.engine.deploy import engine
+from roles.firewall.deploy import firewall
 from roles.gateway.deploy import gateway
 from roles.helper.deploy import helper
 from roles.monitoring.deploy import monitoring
 from roles.nginx.deploy import nginx
-from roles.ops.site import start_site
+from roles.ops.site import end_site, start_site
+from roles.ssh.deploy import ssh
+from roles.storage.deploy import storage
+from roles.swap.deploy import swap
+from roles.system.deploy import system
 from roles.triton.deploy import triton
 
 if start_site():
     base()
+    storage()
+    swap()
+    system()
+    ssh()
+    firewall()
     if "gpu" in host.groups:
         triton()
         helper()
@@ -24,3 +34,4 @@ if start_site():
     if "mon" in host.groups:
         monitoring()
     agent()
+    end_site()

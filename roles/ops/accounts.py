@@ -7,6 +7,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import FactBase, operation
 
+from roles.ops.changes import tell
+
 
 class Account(FactBase[tuple[str, str, frozenset[str]] | None]):
     """(home, shell, groups) of an account, or None."""
@@ -34,10 +36,13 @@ def account(
     found = host.get_fact(Account, user=user)
     quoted = shlex.quote(user)
     extra = f" -G {','.join(groups)}" if groups else ""
+    missing = sorted(set(groups) - (found[2] if found else frozenset()))
+    if found is None or found[:2] != (home, shell) or missing:
+        tell("account", user, f"groups {', '.join(missing)}" if missing and found else "" if found else "new")
     if found is None:
         yield f"useradd --system --user-group --no-create-home -d {shlex.quote(home)} -s {shell}{extra} {quoted}"
         return
     if found[:2] != (home, shell):
         yield f"usermod -d {shlex.quote(home)} -s {shell} {quoted}"
-    if missing := sorted(set(groups) - found[2]):
+    if missing:
         yield f"usermod -a -G {','.join(missing)} {quoted}"

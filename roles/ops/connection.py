@@ -10,6 +10,7 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from paramiko import SSHException
 from pyinfra import host, logger
+from pyinfra.api import State
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.util import CommandOutput
 
@@ -18,13 +19,18 @@ KEEPALIVE = 10  # seconds
 LOST = "connection lost"
 
 
-def prepare_connection() -> None:
-    """Tunes and guards this server's connection; nothing to do where the connector is not SSH."""
-    client = getattr(host.connector, "client", None)
-    if client is None:
-        return
-    _tune(client.get_transport())
-    _Guard(host.connector, client).install()
+@cache
+def tune_connections(state: State) -> None:
+    """All of a run, once and first: already what is asked of all servers together shall be quick."""
+    for server in state.active_hosts:
+        if client := getattr(server.connector, "client", None):
+            _tune(client.get_transport())
+
+
+def guard_connection() -> None:
+    """Guards this server's connection; nothing to do where the connector is not SSH."""
+    if client := getattr(host.connector, "client", None):
+        _Guard(host.connector, client).install()
 
 
 def _tune(transport: Any) -> None:

@@ -3,15 +3,16 @@
 import shlex
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from pyinfra import host
 from pyinfra.api import FactBase, FunctionCommand, operation
 
+from roles.ops.changes import tell, tell_file, touch
 from roles.ops.remote import pipe
 
 Commands = Generator[Any, None, None]
@@ -33,8 +34,14 @@ class Owner:
 
 def render(template: Path, **values: object) -> str:
     """A role's Jinja template with values; a missing value is an error, never an empty string."""
+    return _compile(template).render(values)
+
+
+@cache
+def _compile(template: Path) -> Template:
+    """Once a run: the servers of a group all get theirs from the same one."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)  # noqa: S701 - configuration files, not HTML
-    return environment.from_string(template.read_text()).render(values)
+    return environment.from_string(template.read_text())
 
 
 class FileState(FactBase[str]):
@@ -44,26 +51,31 @@ class FileState(FactBase[str]):
 
     def command(self, path: str) -> str:
         quoted = shlex.quote(path)
-        return f"[ ! -f {quoted} ] || {{ sha256sum < {quoted} | cut -c1-64; stat -c '%a %U %G' {quoted}; }}"
+        return f"[ ! -f {quoted} ] || {{ sha256sum < {quoted}; stat -c '%a %U %G' {quoted}; }}"
 
     def process(self, output: list[str]) -> str:
-        return " ".join(output)
+        return " ".join([output[0][:64], *output[1:]])
 
 
 @operation()
-def config_file(path: str, content: str | bytes, *, owner: Owner = Owner(), check: str | None = None) -> Commands:
+def config_file(
+    path: str, content: str | bytes, *, owner: Owner = Owner(), check: str | None = None, secret: bool = False
+) -> Commands:
     """Makes `path` hold exactly `content`.
 
     + path: absolute
     + content: the whole file; never logged, so secrets may be in it
     + owner: mode, user and group; the file never exists with another mode
     + check: a command that must accept the new file ({} is its path) before it takes the old one's place
+    + secret: `dsops plan` shows nothing of it; so of every file that not everybody on the server may read
     """
     data = content.encode() if isinstance(content, str) else content
     digest = sha256(data).hexdigest()
-    if host.get_fact(FileState, path=path) == f"{digest} {owner.text}":
+    found = host.get_fact(FileState, path=path)
+    if found == f"{digest} {owner.text}":
         host.noop(f"{path} is as wanted")
         return
+    tell_file(path, data, found=found, owner=owner.text, secret=secret)
     new = shlex.quote(f"{path}.dsops-new")
     steps = [
         # A left-over of a run that was killed would keep its own mode and owner.
@@ -105,6 +117,9 @@ def folders(wanted: Mapping[str, Owner]) -> Commands:
     found = host.get_fact(FolderStates, paths=list(wanted))
     for path, owner in wanted.items():
         if found.get(path) != owner.text:
+            tell("folder", path, f"{found.get(path, 'new')} -> {owner.text}" if path in found else f"new, {owner.text}")
+    for path, owner in wanted.items():
+        if found.get(path) != owner.text:
             yield f"install -d -m {owner.mode} -o {owner.user} -g {owner.group} {shlex.quote(path)}"
 
 
@@ -130,5 +145,7 @@ def link(path: str, target: str, *, keep: bool = False) -> Commands:
     if found == target or (keep and found):
         host.noop(f"{path} points to {found}")
         return
+    tell("link", path, f"{found or 'new'} -> {target}")
+    touch(path)
     new = shlex.quote(f"{path}.dsops-new")
     yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"

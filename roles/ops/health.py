@@ -7,6 +7,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import FactBase, operation
 
+from roles.ops.changes import tell
+
 # Every server has the base role's Python; curl is not everywhere.
 FETCH = (
     "import sys,urllib.request as r\n"
@@ -36,6 +38,7 @@ def answers(url: str, *, unit: str, seconds: int = 120) -> Generator[Any, None, 
     if host.get_fact(Answers, url=url):
         host.noop(f"{url} answers")
         return
+    tell("wait", url, f"until it answers, {seconds} s at most")
     yield render_wait(url, unit=unit, seconds=seconds)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, deploy, operation
 
 from roles.ops.bundle import BUNDLE, bundle_path, bundle_tree
+from roles.ops.changes import is_touched, tell
 from roles.ops.files import Owner, config_file
 from roles.ops.systems import get_host_system
 
@@ -36,8 +37,11 @@ def read_versions(packages: str) -> dict[str, str]:
 
 
 @deploy("packages")
-def install_packages(role: str) -> None:
-    """Brings the role's repository to the server and installs its packages from the bundle's repositories only."""
+def install_packages(role: str, names: Sequence[str] = ()) -> None:
+    """Brings the role's repository to the server and installs its packages from the bundle's repositories only.
+
+    names: those that this server needs of the role's; all when empty.
+    """
     bundle_tree(f"apt/{role}")
     source = f"deb [signed-by=/etc/dsops/apt-keyring.gpg] file:{BUNDLE}/apt/{role} ./\n"
     config_file(name=f"{role}: apt source", path=f"/etc/dsops/apt.d/{role}.list", content=source, owner=Owner())
@@ -45,8 +49,8 @@ def install_packages(role: str) -> None:
     held: dict[str, str] = {}
     for part in ("base", role):
         held |= read_versions((bundle_path() / f"apt/{part}/Packages").read_text())
-    names = get_host_system().get_packages(read_packages(role))
-    packages(name=f"{role}: packages", wanted={name: held.get(name, "0") for name in names}, _timeout=600)
+    wanted = get_host_system().get_packages(names or read_packages(role))
+    packages(name=f"{role}: packages", wanted={name: held.get(name, "0") for name in wanted}, _timeout=600)
 
 
 class IndexState(FactBase[bool]):
@@ -67,8 +71,11 @@ def index(repository: str) -> Generator[Any, None, None]:
     + repository: the folder on the server
     """
     if host.get_fact(IndexState, repository=repository):
+        if is_touched([repository]):
+            tell("index", repository, "its list is read again")
         host.noop(f"apt knows {repository}")
         return
+    tell("index", repository, "its list is read")
     yield f"{ENV} apt-get update -qq"
 
 
@@ -78,9 +85,14 @@ class PackageStates(FactBase[list[str]]):
     default = list
 
     def command(self, wanted: Mapping[str, str]) -> str:
+        names = shlex.join(wanted)
+        # All at once; only of those that are not in just that version it is asked further.
+        shown = "${Package} ${db:Status-Status} ${Version}.\\n"
+        every = f"all=$(echo; dpkg-query -W -f='{shown}' {names} 2>/dev/null)"
         query = "dpkg-query -W -f='${db:Status-Status} ${Version}' \"$1\" 2>/dev/null"
         newer = 'dpkg --compare-versions "${v#installed }" ge "$2"'
-        check = f'look() {{ v=$({query}); case $v in "installed "*) {newer} || echo "$1";; *) echo "$1";; esac; }}'
+        other = f'v=$({query}); case $v in "installed "*) {newer} || echo "$1";; *) echo "$1";; esac'
+        check = f'{every}; look() {{ case $all in *"\n$1 installed $2."*) ;; *) {other};; esac; }}'
         calls = "; ".join(f"look {shlex.quote(name)} {shlex.quote(version)}" for name, version in wanted.items())
         audit = f'[ -z "$(ls /var/lib/dpkg/updates 2>/dev/null)$(dpkg --audit)" ] || echo "{INTERRUPTED}"'
         return f"{check}; {calls}; {audit}"
@@ -100,6 +112,8 @@ def packages(wanted: Mapping[str, str]) -> Generator[Any, None, None]:
     if not found:
         host.noop("all are installed")
         return
+    cut = ["a dpkg that was cut is mended"] if INTERRUPTED in found else []
+    tell("packages", " ".join(missing), "; ".join([*cut, *(f"{name} {wanted[name]}" for name in missing)]))
     if INTERRUPTED in found:
         # Whoever was cut may still be at work: what a killed deploy started goes on by itself.
         options = "--force-confdef --force-confold"

@@ -8,6 +8,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import FactBase, operation
 
+from roles.ops.changes import tell, touch
+
 # Left in an environment once everything is in it.
 WHOLE = ".dsops-whole"
 # Of Debian's and Ubuntu's python3-venv.
@@ -57,6 +59,9 @@ def environment(
     if is_whole and (stays or link == target):
         host.noop(f"{path}s has {version}")
         return
+    tell("environment", path, f"{'turned to' if is_whole else 'built:'} {version}")
+    if not stays:
+        touch(path)
     quoted, new = shlex.quote(target), shlex.quote(f"{path}.new")
     if not is_whole:
         for step in render_build(target, requirements=requirements, wheels=wheels, python=python):

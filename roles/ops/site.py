@@ -1,4 +1,4 @@
-"""What happens once before a run changes anything: lock, inventory keys, the bundle's proof, sound connections."""
+"""What happens once before a run changes anything: lock, inventory keys, the bundle's proof, a look at all servers."""
 
 import fcntl
 import os
@@ -7,31 +7,49 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from getpass import getuser
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, TypeVar
 
+from dsops import __version__
 from dsops.core.errors import DsopsError
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import DeployError
+from pyinfra.facts.server import LinuxDistribution
 
 from roles.agent.defaults import Agent
 from roles.base.defaults import Base
 from roles.engine.defaults import Engine
+from roles.firewall.defaults import Firewall
 from roles.gateway.defaults import Gateway
 from roles.helper.defaults import Helper
 from roles.monitoring.defaults import Monitoring
 from roles.nginx.defaults import Nginx
-from roles.ops.connection import prepare_connection, quieten
+from roles.ops.batch import ask_ahead
+from roles.ops.changes import tell_looked
+from roles.ops.connection import guard_connection, quieten, tune_connections
+from roles.ops.frames import quicken_order
+from roles.ops.listens import check_ports
+from roles.ops.machine import InContainer
 from roles.ops.order import is_failed, order_servers
+from roles.ops.proven import find_folder, prove_once
 from roles.ops.settings import check_keys, read_settings
 from roles.ops.systems import read_release
+from roles.preflight.defaults import Preflight
+from roles.preflight.look import preflight
+from roles.ssh.defaults import Ssh
+from roles.storage.defaults import Storage
+from roles.swap.defaults import Swap
+from roles.system.defaults import SystemTuning
 from roles.triton.defaults import Triton
 
 T = TypeVar("T")
-KINDS = (Base, Agent, Triton, Helper, Engine, Gateway, Nginx, Monitoring)
+KINDS = (
+    Preflight, Base, Storage, Swap, SystemTuning, Ssh, Firewall, Agent, Triton, Helper, Engine, Gateway, Nginx,
+    Monitoring,
+)  # fmt: skip
 ONCE = Lock()
 # The roles write through their own channel, without sudo's detour; they are root or nothing.
 OTHER_USERS = ("_sudo", "_sudo_user", "_su_user", "_doas", "_doas_user")
@@ -49,9 +67,19 @@ def start_site() -> bool:
         _guard(_verify_bundle)
         quieten()
         order_servers(host.state)
-    prepare_connection()
+        quicken_order(host.state)
+        tune_connections(host.state)
+        _guard(preflight)
+    guard_connection()
+    server = host.state.inventory.get_host(host.name)
+    ask_ahead(host.state, server, (partial(server.get_fact, kind) for kind in (LinuxDistribution, InContainer)))
     read_release(host.state, host.name)
     return not is_failed(host)
+
+
+def end_site() -> None:
+    """To be called last: a dry run that came so far on a server has looked at all of it."""
+    tell_looked(is_whole=not is_failed(host))
 
 
 def lock_path() -> Path:
@@ -98,6 +126,7 @@ def _open_lock(path: Path) -> IO[str]:
 @cache
 def _check_inventory() -> None:
     problems = [text for server in inventory for text in check_server(server.name, _data(server))]
+    problems += [text for one in inventory for text in check_ports(one.name, one.groups, _data(one))]
     if problems:
         raise DsopsError(
             "\n  ".join(["the inventory is not as the roles need it", *problems]),
@@ -118,9 +147,23 @@ def _verify_bundle() -> None:
     base = read_settings(Base, _data(host), where=host.name)
     words = [sys.executable, "-m", "dsops", "bundle", "verify", base.bundle_path]
     words += ["--allowed-signers", base.bundle_allowed_signers, "--namespace", base.bundle_namespace]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=1800, check=False)
-    if done.returncode:
-        raise DsopsError(done.stderr.strip().removeprefix("error: "), mend="nothing was changed")
+
+    def prove() -> None:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=1800, check=False)
+        if done.returncode:
+            raise DsopsError(done.stderr.strip().removeprefix("error: "), mend="nothing was changed")
+
+    signers = _read_text(Path(base.bundle_allowed_signers))
+    key = f"{__version__}\n{base.bundle_namespace}\n{signers}"
+    prove_once(Path(base.bundle_path), prove, key=key, folder=find_folder())
+
+
+def _read_text(path: Path) -> str:
+    """Empty where it cannot be read: whoever needs it says so better."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _guard(step: Callable[[], Any]) -> None:

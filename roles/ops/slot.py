@@ -7,9 +7,10 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
+from roles.ops.changes import is_touched, tell
 from roles.ops.files import LinkTarget
 from roles.ops.health import Answers, render_wait
-from roles.ops.units import UnitFact, find_verb
+from roles.ops.units import UnitFact, find_unit_files, find_verb
 
 DOOR = "/opt/dsops/venv/bin/dsops node"
 SOCKET = "/run/dsops/gateway.sock"
@@ -53,6 +54,8 @@ def slot(*, inputs: Sequence[str], seconds: int, drain_seconds: int = 60) -> Gen
         return
     unit, ready = f"triton@{name}.service", f"http://127.0.0.1:{PORTS[name]}/v2/health/ready"
     verb = find_verb(host.get_fact(UnitFact, unit=unit, inputs=list(inputs)), reload=False)
+    if verb or is_touched([*inputs, *find_unit_files(unit)]):
+        tell("unit", unit, "drained, restarted, let in again")
     if verb is None and host.get_fact(Answers, url=ready):
         host.noop(f"slot {name} serves")
         return

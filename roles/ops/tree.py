@@ -12,6 +12,7 @@ from dsops.core.sums import Sums
 from pyinfra import host
 from pyinfra.api import FactBase, FunctionCommand, Host, State, operation
 
+from roles.ops.changes import tell, touch
 from roles.ops.remote import pipe
 
 STAMP = ".dsops-sums"
@@ -74,6 +75,8 @@ def tree(source: str, path: str, sums: Sums) -> Generator[Any, None, None]:
     found = host.get_fact(TreeSums, path=path)
     missing = sorted(name for name, digest in sums.files.items() if found.get(name) != digest)
     extra = sorted(found.keys() - sums.files.keys() - {STAMP})
+    tell("tree", path, render_change(source, missing, extra))
+    touch(path)
     quoted = shlex.quote(path)
     yield f"install -d -m 755 {quoted} && rm -f {quoted}/{STAMP}"
     if extra:
@@ -83,6 +86,14 @@ def tree(source: str, path: str, sums: Sums) -> Generator[Any, None, None]:
     programs = sorted(name for name in sums.files if is_program(Path(source) / name))
     yield f"cd {quoted} && {render_modes(programs)}"
     yield FunctionCommand(prove, (path, sums, proven), {})
+
+
+def render_change(source: str, missing: Sequence[str], extra: Sequence[str]) -> str:
+    """What would come and go, in words."""
+    size = sum((Path(source) / name).stat().st_size for name in missing)
+    words = [f"{len(missing)} files to send, {size / 1e6:.1f} MB"] if missing else []
+    words += [f"{len(extra)} to remove"] if extra else []
+    return "; ".join(words) or "modes, owners or the proof"
 
 
 def is_program(file: Path) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import FactBase, operation
 
+from roles.ops.changes import is_touched, tell
+
 
 @dataclass(frozen=True)
 class UnitState:
@@ -38,13 +40,14 @@ class UnitFact(FactBase[UnitState]):
         return UnitState(active=False, enabled=False, refused=False, stale=False, outdated=False)
 
     def command(self, unit: str, inputs: Sequence[str]) -> str:
-        quoted = shlex.quote(unit)
         keys = "ActiveState,UnitFileState,NeedDaemonReload,InactiveExitTimestamp,ConditionResult,ConditionTimestamp"
-        show = f"systemctl show --timestamp=us+utc -p {keys} {quoted}"
-        since = f"$({show} | sed -n 's/^InactiveExitTimestamp=//p')"
-        files = f"$(systemctl show -p FragmentPath -p DropInPaths --value {quoted})"
+        show = f"systemctl show --timestamp=us+utc -p {keys},FragmentPath,DropInPaths {shlex.quote(unit)}"
+        # Taken apart by the shell itself: systemctl costs most of this fact, and a sed for each key the rest.
+        pick = 'pick() { v=${shown#*"\n$1="}; [ "$v" = "$shown" ] || printf %s "${v%%"\n"*}"; }'
+        since, files = "$(pick InactiveExitTimestamp)", "$(pick FragmentPath) $(pick DropInPaths)"
         looks = f"{_render_newer(files, 'outdated')}; {_render_newer(shlex.join(inputs), 'stale')}"
-        return f'{show}; since={since}; [ -z "$since" ] || {{ {looks}; true; }}'
+        shown = f'shown="\n$({show})"; printf "%s\\n" "$shown"; {pick}; since={since}'
+        return f'{shown}; [ -z "$since" ] || {{ {looks}; true; }}'
 
     def process(self, output: list[str]) -> UnitState:
         keys = dict(line.split("=", 1) for line in output if "=" in line and ": /" not in line)
@@ -59,7 +62,8 @@ class UnitFact(FactBase[UnitState]):
 
 def _render_newer(paths: str, word: str) -> str:
     """Shell that prints `word: path` for each that changed after $since. Links count themselves, not their targets."""
-    return f'for f in {paths}; do find "$f" -maxdepth 0 -newermt "$since" -printf "{word}: %p\\n" 2>/dev/null; done'
+    find = f'find "$@" -maxdepth 0 -newermt "$since" -printf "{word}: %p\\n" 2>/dev/null'
+    return f"set -- {paths}; [ $# = 0 ] || {find}"
 
 
 @operation()
@@ -81,9 +85,10 @@ def unit(
     """
     found = host.get_fact(UnitFact, unit=unit_name, inputs=list(inputs))
     quoted = shlex.quote(unit_name)
+    verb = find_verb(found, reload=reload)
+    tell_unit(unit_name, found, verb, inputs=inputs, reload=reload)
     if not found.enabled:
         yield f"systemctl daemon-reload && systemctl enable --quiet {quoted}"
-    verb = find_verb(found, reload=reload)
     if verb is None or (verb == "start" and optional and found.refused):
         return
     excuse = f' || [ "$(systemctl show -p ConditionResult --value {quoted})" = no ]' if optional else ""
@@ -91,6 +96,30 @@ def unit(
     if verb == "reload":  # so that the next comparison by time finds it fresh
         since = f"$(systemctl show --timestamp=us+utc -p InactiveExitTimestamp --value {quoted})"
         yield f'touch -h -d "{since}" {shlex.join(inputs)}'
+
+
+def tell_unit(unit_name: str, found: UnitState, verb: str | None, *, inputs: Sequence[str], reload: bool) -> None:
+    """Tells what would happen to a unit: also because of what the operations before it would change."""
+    later = UnitState(
+        active=found.active,
+        enabled=found.enabled,
+        refused=found.refused,
+        stale=found.stale or is_touched(inputs),
+        outdated=found.outdated or is_touched(find_unit_files(unit_name)),
+    )
+    if found.active:
+        verb = find_verb(later, reload=reload)
+    if verb and not (verb == "start" and found.refused):
+        tell("unit", unit_name, verb)
+    elif not found.enabled:
+        tell("unit", unit_name, "enable")
+
+
+def find_unit_files(unit_name: str) -> list[str]:
+    """Where a unit's own files may lie, those of its template too: triton@a.service -> triton@.service."""
+    name, _, kind = unit_name.rpartition(".")
+    template = f"{name.partition('@')[0]}@.{kind}" if "@" in name else unit_name
+    return [f"/etc/systemd/system/{one}{end}" for one in {unit_name, template} for end in ("", ".d")]
 
 
 def render_start(unit_name: str, *, verb: str, seconds: int, excuse: str = "") -> str:

@@ -10,6 +10,7 @@ from pyinfra import host, logger
 from pyinfra.api import FactBase, FunctionCommand, Host, State, operation
 
 from roles.base.templates.upgrade import PROVEN
+from roles.ops.changes import find_book, tell
 from roles.ops.order import in_order, is_failed
 from roles.ops.remote import pipe
 
@@ -31,6 +32,18 @@ class UpgradeState(FactBase[tuple[str, bool]]):
         return output[0], output[1:] == ["proven"]
 
 
+class OwnServices(FactBase[list[str]]):
+    """The services of ours that run: what a turn to another build restarts."""
+
+    default = list
+
+    def command(self) -> str:
+        return "systemctl list-units --plain --no-legend --state=active 'dsops-*.service' | cut -d' ' -f1"
+
+    def process(self, output: list[str]) -> list[str]:
+        return sorted(output)
+
+
 @operation()
 def upgrade(path: str, *, version: str, python: str = "python3") -> Generator[Any, None, None]:
     """Makes what runs from the link `path` run from environment `version`, proven; run it serially.
@@ -43,9 +56,13 @@ def upgrade(path: str, *, version: str, python: str = "python3") -> Generator[An
     + python: the interpreter on the server
     """
     target = f"{path}s/{version}"
-    if host.get_fact(UpgradeState, path=path, target=target) == (target, True):
+    link, proven = host.get_fact(UpgradeState, path=path, target=target)
+    if (link, proven) == (target, True):
         host.noop(f"{path} is {version}, proven")
         return
+    tell("upgrade", path, f"{Path(link).name if link else 'none'} -> {version}" if link != target else "to be proven")
+    for name in host.get_fact(OwnServices) if find_book() else ():
+        tell("unit", name, "restart")
     if first := find_failed(host.state, host.current_op_hash):
         why = f"{first} did not come up with the new dsops; this server keeps the old one"
     elif is_failed(host):

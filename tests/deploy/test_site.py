@@ -17,7 +17,10 @@ INVENTORY = """
 import re
 shared = {shared!r}
 system = "/etc/os-release\\n" + {release!r} + "\\n---"
-shared["fake_responses"] = {{re.compile("ls -pdL"): system, "command -v": "/usr/bin/found"}}
+room = "filesystem=ext4\\nfree=200000000000\\nmemory=1000000\\navailable=900000"
+shared["fake_responses"] = {{
+    re.compile("ls -pdL"): system, "echo filesystem=$(findmnt": room, "command -v": "/usr/bin/found"
+}}
 lb = [("@fake/lb1", shared)]
 gpu = [("@fake/gpu1", {{**shared, **{more!r}}}), ("@fake/gpu2", shared)]
 mon = [("@fake/mon1", shared)]
@@ -84,7 +87,7 @@ def test_the_whole_site_is_built_in_order_and_every_operation_has_its_own_name(d
     names = operations(said)
     roles = list(dict.fromkeys(name.split(" | ")[0] for name in names))
     # Servers of different groups go side by side; on each of them this is the order.
-    gpu = ("base", "triton", "helper", "engine", "gateway", "agent")
+    gpu = ("base", "swap", "system", "ssh", "firewall", "triton", "helper", "engine", "gateway", "agent")
     assert [role for role in roles if role in gpu] == list(gpu)
     assert set(roles) - set(gpu) == {"nginx", "monitoring"}
     assert (roles[0], roles[-1]) == ("base", "agent")
@@ -126,5 +129,5 @@ def test_an_altered_bundle_is_refused_before_any_change(deploy: Deploy) -> None:
 def test_a_key_of_the_wrong_type_is_refused_before_any_change(deploy: Deploy) -> None:
     code, said = deploy(gateway_port="8000")
     assert code != 0
-    assert "gateway_port: should be an integer, is '8000'" in said
+    assert "gateway_port should be a port, is '8000'" in said
     assert operations(said) == []

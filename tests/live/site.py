@@ -56,8 +56,13 @@ def dsops(*words: str | Path, timeout: float = 300, cwd: Path = ROOT) -> subproc
 
 def ssh(node: str, command: str, *, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Runs a shell command on a lab server as root."""
+    return ssh_to(ADDRESSES[node], command, stdin=stdin, timeout=timeout)
+
+
+def ssh_to(address: str, command: str, *, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """The same by address, with the lab's key and its pinned host keys."""
     argv = ["ssh", "-q", "-i", LAB / "ssh/id_ed25519", "-o", f"UserKnownHostsFile={LAB}/ssh/known_hosts"]
-    argv += ["-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", f"root@{ADDRESSES[node]}", command]
+    argv += ["-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", f"root@{address}", command]
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, input=stdin)
 
 

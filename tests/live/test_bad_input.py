@@ -117,12 +117,14 @@ def is_held(lock: Path) -> bool:
     return subprocess.run(["flock", "-n", str(lock), "true"], check=False).returncode != 0
 
 
-def test_a_full_disk_fails_that_server_only_and_the_next_run_goes_on() -> None:
+def test_a_full_disk_is_refused_first_and_else_fails_that_server_only_and_the_next_run_goes_on(copy: Path) -> None:
     tree = f"{BUNDLE}/wheels/engine-openvino"
     most = "fallocate -l $(($(stat -f -c %f .) * $(stat -f -c %S .) / 100 * 98)) full"
     on("gpu3", f"rm -rf {tree}; cd /var/lib/dsops && {most}; dd if=/dev/zero of=rest bs=1M 2>/dev/null || true")
     try:
-        done = deploy("-i", INVENTORY)
+        assert_refused(deploy("-i", INVENTORY), "gpu3: ", "free on /var/lib/dsops", "nothing was changed")
+        set_data(copy, "gpu", 'preflight = "warn"')
+        done = deploy("-i", copy)
         assert_refused(done, "No space left on device", "FAILED on gpu3")
         assert "FAILED on gpu1" not in done.stdout
         assert healthy("gpu3"), "a full disk must not take the running model away"

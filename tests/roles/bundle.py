@@ -9,6 +9,8 @@ from typing import Any
 from dsops.core.sums import make_sums
 
 RELEASE = "r0123456789ab"
+# The roles that have a packages.txt, and so a repository in the bundle.
+REPOSITORIES = tuple(sorted(file.parent.name for file in (Path(__file__).parents[2] / "roles").glob("*/packages.txt")))
 OS_RELEASE = {
     "debian 12": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian',
     "ubuntu 22.04": 'PRETTY_NAME="Ubuntu 22.04.4 LTS"\nNAME="Ubuntu"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian',
@@ -25,8 +27,8 @@ def write_bundle(folder: Path, *, system: str = "debian 12", python: str = "") -
     tag = python or PYTHON[system]
     packages = f"Package: chrony\nVersion: 4.5\n\nPackage: libc6\nArchitecture: amd64\nVersion: {LIBC[system]}\n\n"
     files = {
-        **{f"apt/{role}/Packages": packages for role in ("base", "engine", "nginx", "monitoring")},
-        **{f"apt/{role}/InRelease": "signed" for role in ("base", "engine", "nginx", "monitoring")},
+        **{f"apt/{role}/Packages": packages for role in REPOSITORIES},
+        **{f"apt/{role}/InRelease": "signed" for role in REPOSITORIES},
         "apt/base/keyring.gpg": "key",
         "wheels/node/requirements.txt": "click==8.5.1",
         f"wheels/node/uvloop-0.22.1-{tag}-{tag}-manylinux_2_28_x86_64.whl": "wheel",
@@ -74,10 +76,15 @@ def fake_data(bundle: Path, secrets: Path, *, system: str = "debian 12") -> dict
         "bundle_allowed_signers": str(secrets / "allowed_signers"),
         "bundle_namespace": "test@v1",
         **write_secrets(secrets),
+        # Off by default; here its operations are to be seen too.
+        "firewall": True,
+        "firewall_control": ["192.0.2.0/24"],
+        "dsops_address": "192.0.2.7",
         "fake_delay": 0,
         "fake_delay_jitter": 0,
         "fake_responses": {
             re.compile(r"ls -pdL \*-release"): f"/etc/os-release\n{OS_RELEASE[system]}\n---",
+            "echo filesystem=$(findmnt": "filesystem=ext4\nfree=200000000000\nmemory=1000000\navailable=900000",
             "command -v": "/usr/bin/found",
         },
     }

@@ -14,7 +14,7 @@ from pyinfra.api.operation import add_op
 from pyinfra.api.operations import run_ops
 from pyinfra.context import ctx_host, host
 
-from roles.ops.connection import prepare_connection, quieten
+from roles.ops.connection import guard_connection, quieten
 from roles.ops.remote import pipe
 
 
@@ -119,7 +119,7 @@ def run(client: Client, act: Any, *, others: int = 1) -> State:
             server.connector.client = client  # type: ignore[attr-defined]
         server.connected = True
         with ctx_host.use(server):
-            prepare_connection()
+            guard_connection()
     add_op(state, act, name="x")
     run_ops(state)
     return state

@@ -14,10 +14,17 @@ from pyinfra.context import ctx_inventory
 from roles.agent.deploy import agent
 from roles.base.deploy import base
 from roles.engine.deploy import engine
+from roles.firewall.deploy import firewall
 from roles.gateway.deploy import gateway
-from roles.helper.deploy import find_namespace, helper
+from roles.helper.defaults import Helper
+from roles.helper.deploy import add_tiers, find_namespace, helper, name_mount
 from roles.monitoring.deploy import monitoring
 from roles.nginx.deploy import nginx
+from roles.ssh.deploy import ssh
+from roles.storage.defaults import Storage
+from roles.storage.deploy import storage
+from roles.swap.deploy import swap
+from roles.system.deploy import system
 from roles.triton.deploy import triton
 from tests.roles.bundle import RELEASE, fake_data, write_bundle
 
@@ -26,6 +33,11 @@ SITE = {"lb": ("lb1",), "gpu": ("gpu1", "gpu2"), "mon": ("mon1",)}
 # pyinfra types a deploy as an operation; what counts here is that it can be added to a state.
 ROLES: dict[str, tuple[Any, str]] = {
     "base": (base, "mon1"),
+    "storage": (storage, "gpu1"),
+    "swap": (swap, "gpu1"),
+    "system": (system, "gpu1"),
+    "ssh": (ssh, "gpu1"),
+    "firewall": (firewall, "gpu1"),
     "agent": (agent, "gpu1"),
     "triton": (triton, "gpu1"),
     "helper": (helper, "gpu1"),
@@ -126,6 +138,40 @@ def test_a_list_in_which_nobody_may_sign_releases_is_refused(tmp_path: Path) -> 
     (tmp_path / "secrets/allowed_signers").write_text('somebody namespaces="other@v1" ssh-ed25519 AAAA\n')
     with pytest.raises(DeployError, match=r"nobody in it may sign for test@v1\n  mend: add it to a signer's line"):
         commands("helper", tmp_path)
+
+
+def test_the_tiers_that_storage_makes_are_the_stores() -> None:
+    said = add_tiers(Helper(), Storage(storage_hot="nvme", storage_cold="hdd", storage_raid0=True))
+    assert (said.store_cold, said.store_hot_is_raid0) == ("/var/lib/dsops-cold", True)
+    assert add_tiers(Helper(), Storage(storage_hot="nvme")) == Helper()
+    assert add_tiers(Helper(store_cold="/srv/cold"), Storage()).store_cold == "/srv/cold"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"store_hot_is_raid0": True}, r"there is no cold tier\n  mend: storage_cold = "),
+        ({"storage_raid0": True}, r"the hot tier is a RAID0: .* there is no cold tier"),
+        ({"store_cold": "cold"}, "store_cold is 'cold', no place for a second tier"),
+        ({"store_cold": "/var/lib/dsops/cold"}, "no place for a second tier"),
+        ({"store_cold": "/etc/cold"}, "no place for a second tier"),
+        ({"store_cold": "/cold"}, "no place for a second tier"),
+        ({"store_cold": "/srv/cold", "store_hot_reserve": 1.0}, r"store_hot_reserve is 1\n  mend: a share"),
+    ],
+)
+def test_tiers_that_would_lose_the_last_good_release_are_refused(
+    tmp_path: Path, more: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(DeployError, match=says):
+        commands("helper", tmp_path, **more)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [("/var/lib/dsops-cold", r"var-lib-dsops\x2dcold.mount"), ("/srv/a b/ü", r"srv-a\x20b-\xc3\xbc.mount")],
+)
+def test_a_mount_has_the_name_that_systemd_gives_it(path: str, unit: str) -> None:
+    assert name_mount(path) == unit
 
 
 def test_the_engine_brings_the_bundles_release_to_the_helper_and_waits_for_its_traffic(tmp_path: Path) -> None:

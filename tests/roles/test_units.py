@@ -43,7 +43,7 @@ class Server(Here):
         self.log.touch()
         (folder / "shown").write_text(shown)
         script = f"""case "$*" in
-*FragmentPath*) echo {unit_file or ""}; echo ;;
+*FragmentPath*) cat {folder}/shown; echo FragmentPath={unit_file or ""} ;;
 *InactiveExitTimestamp*--value*) sed -n s/^InactiveExitTimestamp=//p {folder}/shown ;;
 *ConditionResult*--value*) sed -n s/^ConditionResult=//p {folder}/shown ;;
 show*) cat {folder}/shown ;;
