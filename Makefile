@@ -1,8 +1,8 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough lint format locks bench lab-down
+.PHONY: help demo test fast thorough metal lint format locks bench bench-converge lab-down
 
 help:            ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 demo:            ## from a fresh machine to an answer
 	bin/demo
@@ -12,6 +12,8 @@ fast:            ## the fast tests only, under a minute
 	bin/test --fast
 thorough:        ## the live tests that take minutes: deploys killed at many moments, a server wiped and made whole
 	.venv/bin/python -m pytest -m thorough
+metal:           ## machines with kernels of their own: a whole site, reboots, wrong disks, power cuts in the middle
+	.venv/bin/python -m pytest -s -m metal
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form
@@ -20,5 +22,7 @@ locks:           ## write the locks again (needs uv)
 	locks/update.sh
 bench:           ## tokens/s and P99 through nginx, gateway and Triton on the lab: ratios, with spread
 	.venv/bin/python -m tests.bench.serve
+bench-converge:  ## our roles against ansible-core and mitogen: virgin, no change, drifted; most of an hour (needs root)
+	.venv/bin/python -m tests.bench.converge
 lab-down:        ## take the rehearsal servers away
 	.venv/bin/dsops lab down

@@ -7,6 +7,8 @@ dsops=$venv/bin/dsops
 # What a control host and the lab need from Debian. The lab and the bundle say so themselves when one is missing.
 packages="python3 python3-venv git openssh-client apt-utils gnupg ca-certificates gcc libc6-dev mmdebstrap
     systemd-container iproute2 nftables debian-archive-keyring e2fsprogs procps"
+# What bin/test needs beyond: machines with kernels of their own, and file systems for the storage role's tests.
+metal_packages="qemu-system-x86 xfsprogs"
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -64,15 +66,20 @@ PYTHON
     echo "$want" > "$venv/.lock-$1"
 }
 
+# ensure_bundle: the lab's keys, and all that its servers will ever get.
+ensure_bundle() {
+    say "keys and certificates of the lab"
+    "$dsops" secrets -i "$root/inventory/lab.py"
+    say "the bundle: all that the servers will ever get"
+    "$dsops" bundle build --lab --root "$root"
+}
+
 # ensure_lab: five servers up, their secrets made, the bundle built and everything deployed.
 ensure_lab() {
     say "five servers without a way out"
     # On a machine that only runs this, a lab left by another checkout is nobody's any more.
     "$dsops" lab up ${CI:+--take-over}
-    say "keys and certificates of the lab"
-    "$dsops" secrets -i "$root/inventory/lab.py"
-    say "the bundle: all that the servers will ever get"
-    "$dsops" bundle build --lab --root "$root"
+    ensure_bundle
     say "provisioning"
     "$dsops" deploy -i "$root/inventory/lab.py" --root "$root"
 }
