@@ -31,6 +31,16 @@ VALUES: dict[str, dict[str, Any]] = {
     "base/templates/apt.conf.j2": {},
     "base/templates/limits.conf.j2": {"nofile": 65536},
     "base/templates/chrony.conf.j2": {"servers": ("ntp1.example", "10.0.0.1")},
+    "storage/templates/tier.mount.j2": {"tier": "hot", "place": "/var/lib/dsops"},
+    "storage/templates/storage.rules.j2": {"hdd_kb": 4096, "flash_kb": 1024},
+    "storage/templates/fstrim.conf.j2": {"places": ["/var/lib/dsops"]},
+    "swap/templates/file.swap.j2": {"path": "/swapfile"},
+    "swap/templates/sysctl.conf.j2": {"swappiness": 10},
+    "system/templates/sysctl.conf.j2": {"hugepages": 0, "more": {"net.core.somaxconn": "4096"}},
+    "system/templates/upgrades.conf.j2": {"held": ("^linux-image",), "ours": ("chrony",)},
+    "system/templates/tuning.conf.j2": {"thp": "madvise", "governor": "performance"},
+    "system/templates/grub.cfg.j2": {"options": ("iommu=pt",), "given": "# options so far: iommu=pt"},
+    "system/templates/journald.conf.j2": {"gb": 4, "days": 30},
     "agent/templates/agent.toml.j2": {
         "node": "gpu1",
         "role": "gpu",
@@ -40,6 +50,11 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "agent/templates/dsops-agent.service.j2": {"gpu": True},
     "helper/templates/store.toml.j2": {"said": Helper(), "purpose": "dsops-release@v1"},
+    "helper/templates/dsops-helper.service.j2": {
+        "cold": "/var/lib/dsops-cold",
+        "cold_unit": "var-lib-dsops\\x2dcold.mount",
+        "cold_parent": "/var/lib",
+    },
     "triton/templates/triton@.service.j2": {"said": Triton(triton_memory_max="64G")},
     "gateway/templates/gateway.toml.j2": {"said": GATEWAY, "keys": "/etc/dsops/api-keys"},
     "gateway/templates/dsops-gateway.service.j2": {},
@@ -99,6 +114,24 @@ def test_the_stores_configuration_passes_its_own_check_and_says_what_the_brain_a
     path = tmp_path / "store.toml"
     path.write_text(read("helper/templates/store.toml.j2"))
     assert read_store_config(path).policy == Policy()
+
+
+def test_with_a_cold_tier_the_store_and_the_helpers_unit_name_it_and_without_one_neither_does(tmp_path: Path) -> None:
+    from dsops.node.store.config import read_store_config
+
+    path = tmp_path / "store.toml"
+    said = Helper(store_cold="/var/lib/dsops-cold", store_hot_is_raid0=True, store_hot_reserve=0.2)
+    path.write_text(read("helper/templates/store.toml.j2", said=said))
+    config = read_store_config(path)
+    assert (config.cold, config.hot_reserve, config.hot_is_raid0) == ("/var/lib/dsops-cold", 0.2, True)
+    # An older dsops, to which an upgrade may go back, knows none of these keys.
+    assert not re.search("cold|hot_", read("helper/templates/store.toml.j2"))
+    unit = read("helper/templates/dsops-helper.service.j2")
+    assert "After=var-lib-dsops\\x2dcold.mount\n" in unit
+    # A dead cold disk must not keep the helper down: systemd touches whatever these two name.
+    assert "RequiresMountsFor=/var/lib/dsops\n" in unit
+    assert not re.search("Paths=.*dsops-cold", unit)
+    assert "cold" not in read("helper/templates/dsops-helper.service.j2", cold="")
 
 
 def test_the_balancers_configuration_passes_its_own_check(tmp_path: Path) -> None:
