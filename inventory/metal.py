@@ -4,9 +4,9 @@ Without KVM they are too slow to serve a model (the first answer takes longer th
 `gpu`: what they show is a fresh OS made fit, and what only a real kernel, real disks and real reboots show.
 """
 
-mon = [
+machines = [
     ("metal1", {"ssh_hostname": "10.99.0.31"}),
-]
-lb = [
     ("metal2", {"ssh_hostname": "10.99.0.32"}),
 ]
+# The second one also has a service to run.
+mon = ["metal2"]

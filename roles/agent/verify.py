@@ -10,6 +10,7 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.status import Condition, Verdict
 
 from roles.agent.defaults import Agent
+from roles.agent.deploy import role_of
 from roles.ops.proofs import Host, check_runs, check_sandboxed, fetch, fetch_from_here, get_settings
 
 GROUPS = ("all",)
@@ -27,7 +28,7 @@ def test_the_agent_has_no_privileges(host: Host) -> None:
 def test_the_agent_says_who_it_is_and_that_all_is_well(host: Host, server: Server) -> None:
     assert host
     status = read_status(server, timeout=5)
-    assert (status.node, status.role) == (server.name, server.role)
+    assert (status.node, status.role) == (server.name, role_of(list(server.groups)))
     findings = "; ".join(f"{finding.entity}: {finding.reason}" for finding in status.findings)
     assert status.condition in {Condition.OK, Condition.MAINTENANCE}, f"{status.condition}: {findings}"
 

@@ -32,5 +32,5 @@ def test_the_inventory_names_the_same_servers_at_the_same_addresses() -> None:
     assert hosts == {server.name: str(LAB.address(server)) for server in SERVERS}
     assert [name for name, _ in inventory["gpu"]] == [server.name for server in SERVERS if server.gpus]
     metal = runpy.run_path(str(Path(__file__).parents[2] / "inventory" / "metal.py"))
-    hosts = {name: data["ssh_hostname"] for group in (metal["mon"], metal["lb"]) for name, data in group}
+    hosts = {name: data["ssh_hostname"] for group in (metal["machines"],) for name, data in group}
     assert hosts == {guest.name: str(LAB.address(guest)) for guest in GUESTS}

@@ -79,7 +79,7 @@ def test_a_misspelt_inventory_key_is_named_with_the_right_one(copy: Path) -> Non
 
 def test_a_value_of_the_wrong_type_is_named(copy: Path) -> None:
     set_data(copy, "gpu", 'gateway_port = "8080"')
-    assert_refused(deploy("-i", copy), "gateway_port", "should be an integer, is '8080'")
+    assert_refused(deploy("-i", copy), "gateway_port", "should be a port, is '8080'")
 
 
 def test_an_altered_bundle_never_reaches_a_server(copy: Path, tmp_path: Path) -> None:

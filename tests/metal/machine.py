@@ -1,0 +1,97 @@
+"""How metal tests reach a guest: its power switch, its console and its boots."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsops.lab.metal import guest
+from dsops.lab.mounts import remove_tree
+from dsops.lab.place import LAB, Server
+from dsops.lab.run import run
+
+from tests.live.site import LAB as FOLDER
+from tests.live.site import dsops, ssh_to
+
+DISKS = ("root", "nvme", "sata")
+SECONDS: dict[str, float] = {}
+INVENTORY = Path(__file__).parents[2] / "inventory/metal.py"
+__all__ = ["FOLDER", "INVENTORY", "SECONDS", "Machine", "dsops", "timed"]
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Notes how long something took, for the table at the end of the run."""
+    since = time.monotonic()
+    yield
+    SECONDS[what] = time.monotonic() - since
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One guest of the lab."""
+
+    name: str
+
+    @property
+    def server(self) -> Server:
+        found = LAB.find_server(self.name)
+        assert found
+        return found
+
+    def renew(self) -> None:
+        """As if it came out of its box: fresh disks, booted."""
+        self.cut_power()
+        remove_tree(LAB.home(self.server).path)
+        self.start()
+
+    def start(self) -> None:
+        done = dsops("lab", "up", "--metal", self.name, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def cut_power(self) -> None:
+        """At once; what its disks had not got is lost."""
+        guest.stop(LAB, self.server)
+
+    def save(self, folder: Path) -> None:
+        """Powers it off cleanly and keeps its disks as they are now."""
+        done = dsops("lab", "fault", self.name, "poweroff")
+        assert done.returncode == 0, done.stderr
+        folder.mkdir(parents=True, exist_ok=True)
+        for disk in DISKS:
+            run(["cp", "--sparse=always", LAB.home(self.server).disk(disk), folder], timeout=300)
+
+    def restore(self, folder: Path) -> None:
+        """Its disks as they were saved, and booted."""
+        self.cut_power()
+        for disk in DISKS:
+            run(["cp", "--sparse=always", folder / f"{disk}.img", LAB.home(self.server).path], timeout=300)
+        self.start()
+
+    def on(self, command: str, *, timeout: float = 120) -> str:
+        """A command's output, as root. Fails the test when the command fails."""
+        done = ssh_to(str(LAB.address(self.server)), command, timeout=timeout)
+        assert done.returncode == 0, f"{self.name}: {command}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def boot_id(self) -> str:
+        return self.on("cat /proc/sys/kernel/random/boot_id")
+
+    def reboot(self, *, seconds: float = 300) -> None:
+        """Reboots it and waits for another boot that is complete."""
+        before, since = self.boot_id(), time.monotonic()
+        ssh_to(str(LAB.address(self.server)), "systemctl reboot", timeout=30)
+        while True:
+            said = ssh_to(str(LAB.address(self.server)), "cat /proc/sys/kernel/random/boot_id", timeout=30)
+            if said.returncode == 0 and said.stdout.strip() not in ("", before):
+                break
+            assert time.monotonic() - since < seconds, f"{self.name} did not come back within {seconds:g} s"
+            time.sleep(1)
+        self.on(f"timeout {seconds:g} systemctl is-system-running --wait || true", timeout=seconds + 10)
+
+    def deploy(self, *, timeout: float = 900) -> str:
+        """Runs the site on this machine. Fails the test unless it ends well; what it said."""
+        done = dsops("deploy", "-i", INVENTORY, "--limit", self.name, timeout=timeout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
