@@ -2,6 +2,6 @@
 
 import os
 
-# gRPC's hooks around fork(2) print into the child's error output, and a fact of pyinfra that a test runs on this machine
-# is taken for failed by it. Read when gRPC is imported: by the tests of the gateway, in the same process.
+# gRPC's hooks around fork(2) print into the child's error output, and a fact of pyinfra that a test runs on this
+# machine is taken for failed by it. Read when gRPC is imported: by the tests of the gateway, in the same process.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
