@@ -6,7 +6,7 @@ import pytest
 
 from tests.metal.machine import INVENTORY, Machine, dsops, timed
 
-pytestmark = [pytest.mark.metal, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.metal, pytest.mark.timeout(1500)]
 NO_CHANGE = re.compile(r"operations on 1 servers: nothing changed \(")
 
 
