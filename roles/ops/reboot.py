@@ -10,24 +10,6 @@ from pyinfra.api import FactBase, operation
 ASKED = "/run/dsops-reboot"  # gone with the reboot, as it should be
 
 
-class RebootsAsked(FactBase[dict[str, str]]):
-    """role -> why it asked for a reboot of this server that has not happened yet."""
-
-    default = dict
-
-    def command(self) -> str:
-        return f"grep -s . {ASKED}/* /dev/null || true"
-
-    def process(self, output: list[str]) -> dict[str, str]:
-        return parse_asked("\n".join(output))
-
-
-def parse_asked(text: str) -> dict[str, str]:
-    """From what `grep . /run/dsops-reboot/* /dev/null` prints."""
-    lines = (line.removeprefix(f"{ASKED}/").partition(":") for line in text.splitlines() if line.startswith(ASKED))
-    return {role: why for role, _, why in lines}
-
-
 class RebootState(FactBase[tuple[bool, str]]):
     """(whether what is wanted is live, the note that the role left)."""
 

@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.ops.reboot import RebootState, parse_asked
-
-
-def test_the_notes_of_all_roles_are_read() -> None:
-    text = "/run/dsops-reboot/system:kernel options: iommu=pt\n/run/dsops-reboot/driver:the new module\n"
-    assert parse_asked(text) == {"system": "kernel options: iommu=pt", "driver": "the new module"}
-    assert parse_asked("") == {}
+from roles.ops.reboot import RebootState
 
 
 @pytest.mark.parametrize(("live", "word"), [("true", True), ("false", False)])

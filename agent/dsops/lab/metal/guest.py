@@ -7,7 +7,7 @@ from dsops.core.errors import DsopsError
 from dsops.lab import keys
 from dsops.lab.launch import launch
 from dsops.lab.metal import links
-from dsops.lab.metal.accel import TCG, find_accelerator
+from dsops.lab.metal.accel import find_accelerator
 from dsops.lab.metal.image import image_path, mounted, partition
 from dsops.lab.mounts import remove_tree
 from dsops.lab.place import Home, Lab, Server
@@ -127,11 +127,6 @@ def answers(lab: Lab, guest: Server) -> bool:
             return door.recv(4) == b"SSH-"
     except OSError:
         return False
-
-
-def is_slow() -> bool:
-    """Whether guests run without KVM, 10 to 20 times slower than a machine."""
-    return find_accelerator() == TCG
 
 
 def disk_bytes(home: Home) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.lab import base
-from dsops.lab.mounts import remove_tree
 from dsops.lab.place import Lab
 from dsops.lab.run import run, write
 
@@ -162,9 +161,3 @@ def bound(root: Path) -> Iterator[None]:
     finally:
         for point in reversed(done):
             run(["umount", point])
-
-
-def remove_images(lab: Lab) -> None:
-    """Those of older recipes too."""
-    for file in lab.base.glob("metal-*"):
-        remove_tree(file) if file.is_dir() else file.unlink()
