@@ -4,10 +4,9 @@ import shlex
 from collections.abc import Generator
 from typing import Any
 
+from dsops.core.effects import REBOOT_NOTES
 from pyinfra import host
 from pyinfra.api import FactBase, operation
-
-ASKED = "/run/dsops-reboot"  # gone with the reboot, as it should be
 
 
 class RebootState(FactBase[tuple[bool, str]]):
@@ -19,7 +18,8 @@ class RebootState(FactBase[tuple[bool, str]]):
         return True, ""
 
     def command(self, role: str, live: str) -> str:
-        return f"if {live}; then echo live; else echo waits; fi; cat {ASKED}/{shlex.quote(role)} 2>/dev/null || true"
+        note = f"{REBOOT_NOTES}/{shlex.quote(role)}"
+        return f"if {live}; then echo live; else echo waits; fi; cat {note} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> tuple[bool, str]:
         return output[0] == "live", " ".join(output[1:])
@@ -36,10 +36,10 @@ def ask_for_reboot(role: str, *, why: str, live: str) -> Generator[Any, None, No
     + live: shell that succeeds when what is wanted is live already, such as a grep in /proc/cmdline
     """
     is_live, note = host.get_fact(RebootState, role=role, live=live)
-    path = f"{ASKED}/{shlex.quote(role)}"
+    path = f"{REBOOT_NOTES}/{shlex.quote(role)}"
     if is_live and note:
         yield f"rm -f {path}"
     elif not is_live and note != why:
-        yield f"install -d -m 755 {ASKED} && echo {shlex.quote(why)} > {path}"
+        yield f"install -d -m 755 {REBOOT_NOTES} && echo {shlex.quote(why)} > {path}"
     else:
         host.noop("no reboot is needed" if is_live else "a reboot is asked for already")

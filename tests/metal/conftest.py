@@ -2,15 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.site import ROOT
-from tests.metal.machine import INVENTORY, SECONDS, Machine, dsops
+from tests.metal.machine import SECONDS, Machine, dsops
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +26,7 @@ def saved(metal1: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The disks of a machine on which only the base role was run."""
     folder = tmp_path_factory.mktemp("disks")
     metal1.renew()
-    argv = [Path(sys.executable).parent / "pyinfra", "--chdir", ROOT, "-y", "--limit", "metal1"]
-    argv += [INVENTORY, "tests/metal/base_only.py"]
-    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    metal1.deploy_first("base")
     metal1.save(folder)
     return folder
 

@@ -1,7 +1,6 @@
 """Cutting a deploy at a chosen moment: the machine's power, or its cable."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from dsops.lab.place import LAB
 from dsops.lab.run import run
 
 from tests.live.site import ROOT
-from tests.metal.machine import INVENTORY, Machine
+from tests.metal.machine import Machine
 
 
 def deploy_until(machine: Machine, operation: str, cut: Callable[[], object], *, after: float, patience: float) -> str:
@@ -19,9 +18,9 @@ def deploy_until(machine: Machine, operation: str, cut: Callable[[], object], *,
 
     patience: seconds that it may take from the cut to its end
     """
-    argv = [sys.executable, "-m", "dsops", "deploy", "-i", str(INVENTORY), "--limit", machine.name, "-v"]
     said: list[str] = []
     pipe = subprocess.PIPE
+    argv = machine.first_roles()
     with subprocess.Popen(argv, stdout=pipe, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as deploy:
         try:
             for line in deploy.stdout or ():

@@ -1,21 +1,27 @@
 """How metal tests reach a guest: its power switch, its console and its boots."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsops.control.narrate import Narrator, Tally
 from dsops.lab.metal import guest
 from dsops.lab.mounts import remove_tree
 from dsops.lab.place import LAB, Server
 from dsops.lab.run import run
 
 from tests.live.site import LAB as FOLDER
-from tests.live.site import dsops, ssh_to
+from tests.live.site import ROOT, dsops, ssh_to
 
 DISKS = ("root", "nvme", "sata")
+# The roles that change a machine most; all that come after them want them done.
+FIRST = ("base", "storage", "swap")
+BIN = Path(sys.executable).parent
 SECONDS: dict[str, float] = {}
 INVENTORY = Path(__file__).parents[2] / "inventory/metal.py"
 __all__ = ["FOLDER", "INVENTORY", "SECONDS", "Machine", "dsops", "timed"]
@@ -98,3 +104,30 @@ class Machine:
         done = dsops("deploy", "-i", INVENTORY, "--limit", self.name, timeout=timeout)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def deploy_first(self, *roles: str, timeout: float = 900) -> Tally:
+        """Only the first roles of the site. Fails the test unless it ends well; what was changed."""
+        argv, pipe = self.first_roles(*roles), subprocess.PIPE
+        done = subprocess.run(
+            argv, stdout=pipe, stderr=subprocess.STDOUT, text=True, timeout=timeout, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stdout
+        narrator = Narrator()
+        for line in done.stdout.splitlines():
+            list(narrator.feed(line))
+        list(narrator.end())
+        assert narrator.tally.servers, done.stdout + done.stderr
+        return narrator.tally
+
+    def first_roles(self, *roles: str) -> list[str]:
+        """The command line for it. roles: those of `FIRST` that are wanted, none = all."""
+        argv = [BIN / "pyinfra", "--chdir", ROOT, "-y", "--limit", self.name, "--data", f"first={','.join(roles)}"]
+        return [*map(str, argv), str(INVENTORY), "tests/metal/first_roles.py"]
+
+    def verify_first(self) -> None:
+        """What these roles promise. Fails the test where one promise does not hold."""
+        argv = [BIN / "python", "-m", "pytest", *(f"roles/{role}" for role in FIRST), "-o", "python_files=verify.py"]
+        argv += ["-q", "-p", "no:cacheprovider", "--inventory", INVENTORY, "--limit", self.name]
+        words = list(map(str, argv))
+        done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr

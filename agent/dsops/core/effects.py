@@ -9,6 +9,9 @@ from fnmatch import fnmatchcase
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 
+# On a server: a role that asks for a reboot leaves its name here, with its reason. The folder is gone after a boot.
+REBOOT_NOTES = "/run/dsops-reboot"
+
 
 class Reboots(StrEnum):
     """asked: the change is only live after a reboot, which the role asks for and nobody does by himself."""

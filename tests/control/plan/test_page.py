@@ -49,6 +49,11 @@ def test_ports_are_told_from_the_firewalls_rules() -> None:
     assert "- tcp dport 9 accept   on gpu1" in said
 
 
+def test_rules_that_somebody_changed_in_the_kernel_only_are_told_too() -> None:
+    said = page(make_plan({"gpu1": (Change("firewall", "firewall: rules", Certainty.SURE, ()),)}))
+    assert "none in the file on gpu1; the rules in force are loaded from it again" in said
+
+
 def test_servers_that_could_not_be_looked_at_are_named_first() -> None:
     said = page(make_plan({}, unseen=(Unseen("gpu2", "no route to host"),)))
     assert "0 of 5 servers change (0 operations); 4 are as wanted; 1 COULD NOT BE LOOKED AT." in said

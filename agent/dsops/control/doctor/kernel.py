@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from dsops.control.doctor.answer import Answer, to_int
 from dsops.control.doctor.finding import Finding, ok, skipped, warning
+from dsops.core.effects import REBOOT_NOTES
 
 CONTAINERS = ("systemd-nspawn", "lxc", "lxc-libvirt", "docker", "podman", "openvz", "container-other")
-REBOOTS = "/run/dsops-reboot"
 # Bits of /proc/sys/kernel/tainted that tell of damage (Documentation/admin-guide/tainted-kernels.rst). The others, a
 # proprietary or unsigned module or a mere warning, are every day's on a GPU server.
 DAMAGE = {
@@ -41,7 +41,7 @@ def read_kernel(answer: Answer) -> Kernel:
     """Out of the probe's lines."""
     packages = ", ".join(sorted(set(answer.leaf("/run/reboot-required.pkgs").split())))
     asked = [("the system", packages or "no reason given")] if answer.find("reboot") == "yes" else []
-    asked += [(f"role {rest}", text.replace("\n", "; ")) for rest, text in answer.below(REBOOTS)]
+    asked += [(f"role {rest}", text.replace("\n", "; ")) for rest, text in answer.below(REBOOT_NOTES)]
     return Kernel(
         release=answer.leaf("/proc/sys/kernel/osrelease"),
         installed=answer.all("kernel.installed"),

@@ -40,7 +40,7 @@ def render(plan: Plan, *, file: str, full: bool = False) -> RenderableType:
         parts += [_title("What changes"), *render_changes(plan, full=full)]
         parts += [_title("What restarts"), *(render_restarts(plan) or [_line("nothing")])]
         parts += [_title("What reboots"), *(render_reboots(plan) or [_line("nothing")])]
-        parts += [_title("Ports"), *(render_ports(plan) or [_line("no rule of the firewall changes")])]
+        parts += [_title("Ports"), *render_ports(plan)]
         parts += [_title("Waves, and what serves meanwhile"), render_waves(plan, plan.waves)]
         parts += [_title("How to go back"), *render_back(plan)]
         parts += [_title("To do it"), *render_apply(file)]
@@ -190,13 +190,19 @@ def render_reboots(plan: Plan) -> list[RenderableType]:
 
 
 def render_ports(plan: Plan) -> list[RenderableType]:
-    """The firewall's rules that come and go."""
+    """The firewall's rules that come and go. What somebody changed in the kernel only stands in no file's diff."""
     found: dict[str, list[str]] = defaultdict(list)
     for server in plan.changed:
         for line in find_ports(server):
             found[line].append(server.name)
     rows = [(line[0], f"{line[0]} {line[1:].strip()}", f"   on {_names(names)}") for line, names in found.items()]
-    return [_line(Text.assemble((rule, STYLES[mark]), (where, "dim"))) for mark, rule, where in rows]
+    lines = [_line(Text.assemble((rule, STYLES[mark]), (where, "dim"))) for mark, rule, where in rows]
+    others = [
+        one.name for one in plan.changed if not find_ports(one) and any(c.role == "firewall" for c in one.changes)
+    ]
+    if others:
+        lines.append(_line(f"none in the file on {_names(others)}; the rules in force are loaded from it again"))
+    return lines or [_line("no rule of the firewall changes")]
 
 
 def render_waves(plan: Plan, waves: Sequence[Wave]) -> RenderableType:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from dsops.control.doctor.probe import with_login
 from dsops.control.fleet import ssh
 from dsops.control.fleet.inventory import Fleet, Server
+from dsops.core.effects import REBOOT_NOTES
 from dsops.core.errors import DsopsError
 
-# A role leaves its name here, with its reason; the folder is gone after a boot.
-ASKED = "/run/dsops-reboot"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-READ = f'for f in {ASKED}/*; do [ -f "$f" ] && printf \'%s\\t%s\\n\' "${{f##*/}}" "$(head -n 1 "$f")"; done; true'
+READ = (
+    f'for f in {REBOOT_NOTES}/*; do [ -f "$f" ] && printf \'%s\\t%s\\n\' "${{f##*/}}" "$(head -n 1 "$f")"; done; true'
+)
 LOOK = 2.0  # seconds between two looks at a server that reboots
 ANSWER = 15.0
 READY = {"running", "degraded"}

@@ -1,0 +1,14 @@
+"""A deploy file for tests: the first roles of the site, or those of them that `--data first=` names."""
+
+from pyinfra import host
+
+from roles.base.deploy import base
+from roles.ops.site import start_site
+from roles.storage.deploy import storage
+from roles.swap.deploy import swap
+
+if start_site():
+    wanted = [name for name in str(host.data.get("first") or "").split(",") if name]
+    for role in (base, storage, swap):
+        if not wanted or role.__name__ in wanted:
+            role()
