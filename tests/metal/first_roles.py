@@ -8,7 +8,7 @@ from roles.storage.deploy import storage
 from roles.swap.deploy import swap
 
 if start_site():
-    wanted = [name for name in str(host.data.get("first") or "").split(",") if name]
-    for role in (base, storage, swap):
-        if not wanted or role.__name__ in wanted:
+    wanted = [one for one in str(host.data.get("first") or "").split(",") if one]
+    for name, role in (("base", base), ("storage", storage), ("swap", swap)):
+        if not wanted or name in wanted:
             role()
