@@ -17,7 +17,7 @@ metal:           ## machines with kernels of their own: a whole site, reboots, w
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form
-	.venv/bin/ruff check --fix agent deploy roles inventory model_repo tests && .venv/bin/ruff format agent deploy roles inventory model_repo tests
+	.venv/bin/ruff check --fix agent deploy roles inventory kernels model_repo tests && .venv/bin/ruff format agent deploy roles inventory kernels model_repo tests
 locks:           ## write the locks again (needs uv)
 	locks/update.sh
 bench:           ## tokens/s and P99 through nginx, gateway and Triton on the lab: ratios, with spread

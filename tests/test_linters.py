@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PYTHON = ["agent", "deploy", "roles", "inventory", "model_repo", "tests"]
+PYTHON = ["agent", "deploy", "roles", "inventory", "kernels", "model_repo", "tests"]
 
 
 def run(*argv: str) -> None:

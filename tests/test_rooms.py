@@ -17,6 +17,7 @@ FORBIDDEN = {
     "roles": ("dsops.node", "dsops.control", "dsops.lab", "dsops.main", "deploy", "tests"),
     "deploy": ("dsops.node", "dsops.control", "dsops.lab", "dsops.main", "tests"),
     "model_repo": ("dsops", "roles", "deploy", "pyinfra"),
+    "kernels": ("dsops", "roles", "deploy", "pyinfra", "tests"),
 }
 # core is pure: it decides, it does not touch.
 TOUCHING = ("os", "subprocess", "socket", "pathlib", "shutil", "tempfile", "time", "asyncio", "threading", "logging")

@@ -1,0 +1,24 @@
+"""Which tile and split a product takes: sane for every shape, and as measured for the shapes that count."""
+
+from dskernels.fp8_gemm.choice import choose
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(rows=st.integers(1, 5000), columns=st.integers(1, 200_000), blocks=st.integers(1, 200))
+def test_every_product_has_a_tile_and_no_empty_part(rows: int, columns: int, blocks: int) -> None:
+    choice = choose(rows, columns, blocks * 128)
+    assert choice.block_m in (16, 32, 64, 128)
+    assert 1 <= choice.splits <= blocks
+
+
+def test_few_tiles_share_the_work_among_all_multiprocessors() -> None:
+    assert choose(1, 576, 7168).splits == 15
+    assert choose(16, 2112, 7168).splits == 4
+    assert choose(16, 7168, 16384).splits == 2
+
+
+def test_many_tiles_are_not_split() -> None:
+    assert choose(1, 24576, 1536).splits == 1
+    assert choose(1, 7168, 2048).splits == 1
+    assert choose(4096, 7168, 16384).splits == 1
