@@ -1,6 +1,6 @@
-"""A deploy file for tests: the first roles of the site, or those of them that `--data first=` names."""
+"""A deploy file for tests: those of the first roles of the site that DSOPS_FIRST_ROLES names."""
 
-from pyinfra import host
+import os
 
 from roles.base.deploy import base
 from roles.ops.site import start_site
@@ -8,7 +8,7 @@ from roles.storage.deploy import storage
 from roles.swap.deploy import swap
 
 if start_site():
-    wanted = [one for one in str(host.data.get("first") or "").split(",") if one]
+    wanted = os.environ["DSOPS_FIRST_ROLES"].split()
     for name, role in (("base", base), ("storage", storage), ("swap", swap)):
-        if not wanted or name in wanted:
+        if name in wanted:
             role()
