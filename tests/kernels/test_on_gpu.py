@@ -11,6 +11,9 @@ from dskernels.act_quant import reference as act_quant_reference  # noqa: E402
 from dskernels.errors import KernelError  # noqa: E402
 from dskernels.fp8_gemm import kernel as fp8_gemm  # noqa: E402
 from dskernels.fp8_gemm import reference as fp8_gemm_reference  # noqa: E402
+from dskernels.w4a16_gemm import kernel as w4a16_gemm  # noqa: E402
+from dskernels.w4a16_gemm import reference as w4a16_gemm_reference  # noqa: E402
+from dskernels.workspace import Workspace  # noqa: E402
 
 ROWS = (1, 2, 3, 127, 128, 1000)
 
@@ -43,7 +46,7 @@ def test_a_group_of_zeros_stays_zero_and_has_a_scale() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 15, 16, 17, 63, 64, 65, 127, 128, 129, 300])
 def test_products_of_every_size_are_right_and_leave_the_workspace_clean(rows: int) -> None:
-    workspace = fp8_gemm.Workspace(torch.device("cuda"))
+    workspace = Workspace(torch.device("cuda"))
     for columns, width in ((576, 7168), (64, 128), (65, 128), (130, 384), (2112, 7168), (7168, 2048), (1000, 640)):
         x, x_scales = act_quant.quantize(torch.randn(rows, width, device="cuda", dtype=torch.bfloat16))
         w, w_scales = fp8_gemm_reference.quantize_weight(torch.randn(columns, width, device="cuda"))
@@ -51,6 +54,19 @@ def test_products_of_every_size_are_right_and_leave_the_workspace_clean(rows: in
         for _ in range(3):
             seen = fp8_gemm.gemm(x, x_scales, w, w_scales, workspace=workspace)
             assert find_error(seen, want) < 2e-3
+        assert not workspace.counts.any()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 15, 16, 17, 64, 100])
+def test_four_bit_weights_multiply_as_the_reference_says(rows: int) -> None:
+    workspace = Workspace(torch.device("cuda"))
+    for columns, width in ((4096, 7168), (64, 128), (65, 256), (130, 384), (8192, 8192)):
+        x = torch.randn(rows, width, device="cuda", dtype=torch.bfloat16)
+        codes = w4a16_gemm_reference.quantize(torch.randn(columns, width, device="cuda"))
+        weight = w4a16_gemm.pack(codes)
+        want = w4a16_gemm_reference.gemm(x, codes)
+        for _ in range(3):
+            assert find_error(w4a16_gemm.gemm(x, weight, workspace=workspace), want) < 2e-3
         assert not workspace.counts.any()
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import ScalingType, scaled_mm
 from dskernels.act_quant.kernel import quantize
 from dskernels.bench import Clock
 from dskernels.fp8_gemm import kernel, reference
+from dskernels.workspace import Workspace
 
 # (N, K) of DeepSeek-V3: q_a + kv_a, q_b, kv_b, o, expert gate + up, expert down, kv_a.
 SHAPES = ((2112, 7168), (24576, 1536), (32768, 512), (7168, 16384), (4096, 7168), (7168, 2048), (576, 7168))
@@ -35,7 +36,7 @@ def pad_scales(scales: torch.Tensor) -> torch.Tensor:
 
 
 def make_works(
-    rows: int, columns: int, width: int, *, workspace: kernel.Workspace, deep_gemm: ModuleType | None
+    rows: int, columns: int, width: int, *, workspace: Workspace, deep_gemm: ModuleType | None
 ) -> tuple[dict[str, Callable[[], torch.Tensor]], torch.Tensor]:
     """What is timed, and the right answer in fp32."""
     x, x_scales = quantize(torch.randn(rows, width, device="cuda", dtype=torch.bfloat16))
@@ -64,7 +65,7 @@ def make_works(
 
 def main() -> None:
     """Prints one row a shape, and the geometric means."""
-    clock, workspace, deep_gemm = Clock(), kernel.Workspace(torch.device("cuda")), find_deep_gemm()
+    clock, workspace, deep_gemm = Clock(), Workspace(torch.device("cuda")), find_deep_gemm()
     empty = clock.empty()
     print(f"{torch.cuda.get_device_name()}; an empty graph takes {empty:.1f} us; microseconds, cold L2")
     head = f"{'N x K':<12}{'M':>5}{'floor':>8}{'ours':>8}{'bf16':>8}{'scaled_mm':>11}{'DeepGEMM':>10}"

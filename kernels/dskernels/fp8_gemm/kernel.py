@@ -12,16 +12,9 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from dskernels.errors import KernelError
 from dskernels.fp8_gemm.choice import Choice, choose
+from dskernels.workspace import Workspace
 
 GROUP = 128
-
-
-class Workspace:
-    """Parts of tiles and their counters, which are zero between products. One for each stream."""
-
-    def __init__(self, device: torch.device, *, floats: int = 1 << 22, tiles: int = 1 << 14) -> None:
-        self.parts = torch.empty(floats, dtype=torch.float32, device=device)
-        self.counts = torch.zeros(tiles, dtype=torch.int32, device=device)
 
 
 def gemm(
@@ -44,10 +37,7 @@ def gemm(
         return out
     chosen = choice or choose(rows, columns, width)
     tiles_n, tiles_m = triton.cdiv(columns, chosen.block_n), triton.cdiv(rows, chosen.block_m)
-    splits = min(chosen.splits, width // GROUP)
-    floats = tiles_n * tiles_m * splits * chosen.block_n * chosen.block_m
-    if floats > workspace.parts.numel() or tiles_n * tiles_m > workspace.counts.numel():
-        splits = 1
+    splits = workspace.fit(tiles_n * tiles_m, min(chosen.splits, width // GROUP), chosen.block_n * chosen.block_m)
     weight = TensorDescriptor.from_tensor(w, [chosen.block_n, GROUP])
     active = TensorDescriptor.from_tensor(x, [chosen.block_m, GROUP])
     _gemm[(tiles_n, tiles_m, splits)](
