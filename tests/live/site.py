@@ -160,7 +160,7 @@ def restore_node(node: str) -> None:
 
 
 def give_good(node: str, good: str) -> None:
-    """The good release active, by a rollback (which is quick) or else by activating it. The node may be quicker by itself."""
+    """The good release active: by a rollback, which is quick, by activating it, or by the node itself."""
     if node_door(node, "rollback", "--to", good, *WHO).returncode != 0:
         done = node_door(node, "release", "activate", good, *WHO, "--wait", "80")
         assert done.returncode == 0 or read_agent(node)["release"] == good, f"{node}: {done.stdout}{done.stderr}"
