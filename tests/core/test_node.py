@@ -25,17 +25,22 @@ from dsops.core.events import (
     Proven,
     Refuted,
     Restarted,
+    Resumed,
     Rollback,
     Start,
     Stop,
     Take,
     Unmark,
+    Widen,
 )
-from dsops.core.node import find_hot, find_target, pending_effects, step
+from dsops.core.lanes import LANES, SHARES, find_lanes
+from dsops.core.node import FINGERPRINT, find_hot, find_target, pending_effects, step
 from dsops.core.state import (
     ACTS,
     FALLBACKS,
     MARKS,
+    TURNS,
+    WAITS,
     Active,
     Bad,
     Epoch,
@@ -61,11 +66,11 @@ A, B, C, D = IDS[:4]
 
 @dataclass
 class World:
-    """What effects change. loaded: slot -> release of the Triton that runs there; lanes: where all of them lead."""
+    """What effects change. loaded: slot -> release of the Triton that runs there; lanes: lane -> slot."""
 
     links: dict[str, str] = field(default_factory=dict)
     loaded: dict[str, str] = field(default_factory=dict)
-    lanes: str = ""
+    lanes: dict[str, str] = field(default_factory=dict)
 
     def do(self, effect: Effect) -> None:
         match effect:
@@ -75,13 +80,22 @@ class World:
                 self.loaded[slot] = self.links[slot]
             case Stop(slot):
                 self.loaded.pop(slot, None)
-            case Lanes(slot):
-                self.lanes = slot
+            case Lanes(slot, share, other):
+                self.lanes = {lane: slot if lane in find_lanes(share) else other for lane in LANES}
+
+    @property
+    def serving(self) -> set[str]:
+        """The releases that answer clients now; "" where nothing answers on a lane."""
+        return {self.loaded.get(slot, "") for slot in self.lanes.values()} or {""}
 
     @property
     def serves(self) -> str:
-        """The release that answers clients now."""
-        return self.loaded.get(self.lanes, "")
+        """The release that answers on the lane that a canary gets last."""
+        return self.loaded.get(self.lanes.get("l50", ""), "")
+
+    def share_of(self, release: str) -> int:
+        """Percent of the traffic that it answers."""
+        return sum(LANES[lane] for lane, slot in self.lanes.items() if self.loaded.get(slot) == release)
 
 
 @dataclass
@@ -92,29 +106,35 @@ class Node:
     world: World = field(default_factory=World)
     at: float = 1_700_000_000.0
     seen: list[str] = field(default_factory=list)
+    served: list[set[str]] = field(default_factory=list)
 
     def act(self, event: Event, *, cut: int | None = None, keep_warm: bool = True) -> None:
         self.state, _ = step(self.state, event, POLICY)
         left = cut
-        while (move := self.state.move) and move.step is not Step.PROVE:
+        while (move := self.state.move) and move.step not in WAITS:
             for effect in pending_effects(self.state):
                 if left == 0:
                     break
                 left = None if left is None else left - 1
                 self.world.do(effect)
                 self.seen.append(self.world.serves)
+                self.served.append(self.world.serving)
             else:
                 self.state, _ = step(self.state, Done(self.at, keep_warm=keep_warm), POLICY)
                 continue
             left = None  # killed here; the same step is done again
+            self.state, _ = step(self.state, Resumed(self.at), POLICY)
 
-    def activate(self, release: str, **more: Any) -> None:
-        self.act(Activate(release, self.at, "kim", "new"), **more)
+    def activate(self, release: str, *, share: int = 100, alone: bool = False, **more: Any) -> None:
+        self.act(Activate(release, self.at, "kim", "new", share=share, alone=alone), **more)
 
-    def bring(self, release: str) -> None:
+    def bring(self, release: str, **more: Any) -> None:
         """Activates and proves."""
-        self.activate(release)
+        self.activate(release, **more)
         self.act(Proven(self.at))
+
+    def widen(self, release: str, share: int) -> None:
+        self.act(Widen(release, share, self.at, "kim", "so far good"))
 
     def pass_time(self, seconds: float) -> None:
         self.at += seconds
@@ -150,8 +170,8 @@ def active(node: Node) -> str:
 def test_a_first_release_gets_traffic_only_once_it_was_proven() -> None:
     node = Node()
     node.activate(A)
-    assert node.state.move == Move(Kind.ACTIVATE, A, "a", Step.PROVE, node.at, "kim", "new")
-    assert (node.world.loaded, node.world.lanes) == ({"a": A}, "")
+    assert node.state.move == Move(Kind.ACTIVATE, A, "a", Step.PROVE, node.at, "kim", "new", turns=1)
+    assert (node.world.loaded, node.world.lanes) == ({"a": A}, {})
     node.act(Proven(node.at, A))
     assert node.world.serves == A
     assert node.state.active == Active(A, "a", node.at, Stage.BAKING)
@@ -242,6 +262,22 @@ def test_a_proof_for_another_release_does_not_count(node: Node) -> None:
         step(node.state, Proven(node.at, D), POLICY)
 
 
+@pytest.mark.parametrize("late", [Proven, Refuted])
+def test_what_was_found_out_for_an_earlier_move_counts_for_no_later_one(node: Node, late: type) -> None:
+    node.activate(C)
+    assert node.state.move
+    began = node.state.move.began
+    node.act(Refuted(node.at, "hung", lasting=False, release=C, began=began))
+    node.act(Unmark(C))
+    node.at += 60
+    node.activate(C)
+    words = {"reason": "hung", "lasting": True} if late is Refuted else {}
+    with pytest.raises(DsopsError, match=f"about an earlier move of {C}"):
+        node.act(late(at=node.at, release=C, began=began, **words))
+    node.act(Proven(node.at, C, node.state.move.began))
+    assert active(node) == C
+
+
 def test_an_activation_that_cannot_start_is_given_up_without_a_mark(node: Node) -> None:
     node.state, _ = step(node.state, Activate(C, node.at, "kim", "new"), POLICY)
     node.act(Failed(node.at, "the disk is full"))
@@ -311,7 +347,8 @@ def test_when_the_active_one_fails_during_an_activation_dsops_goes_back_by_itsel
     node.pass_time(POLICY.bake_seconds)
     node.activate(C)  # slot a, where A was
     node.roll_back()
-    assert node.state.move == Move(Kind.ROLLBACK, A, "a", Step.PROVE, node.at, "dsops", "three BAD", stops="b")
+    back = Move(Kind.ROLLBACK, A, "a", Step.PROVE, node.at, "dsops", "three BAD", stops="b", turns=1)
+    assert node.state.move == back
     assert not node.state.find_bad(C, at=node.at)
 
 
@@ -391,6 +428,7 @@ def test_a_stale_foreign_or_absurd_epoch_is_refused(number: int, holder: str, sa
     state = NodeState(epoch=Epoch(5, "east"))
     for event in (
         Activate(A, 0, "kim", "x", Epoch(number, holder)),
+        Widen(A, 25, 0, "kim", "x", Epoch(number, holder)),
         Rollback(0, "kim", "x", own=False, lasting=False, epoch=Epoch(number, holder)),
         Take(Epoch(number, holder)),
     ):
@@ -417,6 +455,15 @@ def test_the_way_back_cannot_be_removed_but_older_ones_can() -> None:
     node.act(Forget(C, node.at))
     node.act(Forget(B, node.at))
     assert [one.release for one in node.state.fallbacks] == [D]
+
+
+def test_where_the_way_back_is_lost_the_next_one_is_kept_instead() -> None:
+    node = Node()
+    for release in (A, B, C, D):
+        bake(node, release)
+    with pytest.raises(DsopsError, match="would go back to"):
+        node.act(Forget(B, node.at, missing=(C,)))
+    node.act(Forget(A, node.at, missing=(C,)))
 
 
 def test_the_way_back_is_kept_even_when_no_slot_holds_it() -> None:
@@ -476,12 +523,15 @@ def test_words_are_cut_to_a_printable_line(text: str) -> None:
 @given(words=WORDS)
 def test_the_fullest_state_fits_a_record_with_room_for_the_rest(words: str) -> None:
     said = clip(words + '"' * 400)
+    full_active = Active(A, "a", 1_700_000_000.123456, Stage.KNOWN_GOOD, True, clip(said, FINGERPRINT))
     full = NodeState(
         slots=(Held("a", A), Held("b", B)),
-        active=Active(A, "a", 1_700_000_000.123456, Stage.KNOWN_GOOD),
-        fallbacks=tuple(Active(A, "a", 1_700_000_000.123456, Stage.KNOWN_GOOD) for _ in range(FALLBACKS)),
+        active=full_active,
+        fallbacks=(replace(full_active, alone=False),) * FALLBACKS,
         bad=tuple(Bad(A, said, 1_700_000_000.123456, 1_700_000_000.123456) for _ in range(MARKS)),
-        move=Move(Kind.ROLLBACK, A, "a", Step.START, 1_700_000_000.123456, said, said, "b", said),
+        move=Move(
+            Kind.ROLLBACK, A, "a", Step.START, 1e9 + 0.1234567, said, said, "b", said, 50, True, 1e9 + 0.12345, 32
+        ),
         epoch=Epoch(10**15, said),
         rollbacks=(1_700_000_000.123456,) * ACTS,
         restarts=(1_700_000_000.123456,) * ACTS,
@@ -510,37 +560,59 @@ class Life(RuleBasedStateMachine):
     def ask(self, event: Event, *, cut: int | None = None, keep_warm: bool = True) -> bool:
         before, good = self.node.state, set(self.node.state.known_good)
         served = self.node.world.serves
-        since = len(self.node.seen)
+        since = len(self.node.served)
         try:
             self.node.act(event, cut=cut, keep_warm=keep_warm)
         except DsopsError:
             assert self.node.state == before
             return False
-        self.check_served(since, served=served)
+        self.check_served(since, before, served=served)
         self.check_known_good(event, good, before)
         self.check_epoch(event, before)
         return True
 
-    def check_served(self, since: int, *, served: str) -> None:
-        """At every moment a proven release answers, and there is one if there was one."""
-        for serves in self.node.seen[since:]:
-            assert not served or serves
-            assert not serves or serves in self.proven
+    def check_served(self, since: int, before: NodeState, *, served: str) -> None:
+        """At every moment a proven release answers on each lane, and there is one if there was one.
+
+        Unless the traffic is away: then the active slot may be stopped.
+        """
+        is_away = any(state.move and state.move.alone for state in (before, self.node.state))
+        is_away = is_away or (before.active is not None and before.active.alone)
+        for serving in self.node.served[since:]:
+            assert not served or is_away or "" not in serving
+            assert serving - {""} <= self.proven
 
     def check_known_good(self, event: Event, good: set[str], before: NodeState) -> None:
         lost = good - set(self.node.state.known_good)
         for release in lost:
-            left = isinstance(event, Rollback | Proven) and self.node.state.find_bad(release, at=self.node.at)
+            left = isinstance(event, Rollback | Proven | Widen) and self.node.state.find_bad(release, at=self.node.at)
             assert left or (isinstance(event, Forget) and event.release == release), f"{release} was lost"
 
     def check_epoch(self, event: Event, before: NodeState) -> None:
         if not isinstance(event, Adopt):
             assert self.node.state.epoch.number >= before.epoch.number
 
-    @rule(release=releases, cut=cuts, number=st.none() | st.integers(0, 9))
-    def activate(self, release: str, cut: int | None, number: int | None) -> None:
+    @rule(
+        release=releases,
+        cut=cuts,
+        number=st.none() | st.integers(0, 9),
+        share=st.sampled_from((100, 100, *SHARES)),
+        alone=st.sampled_from((False, False, True)),
+    )
+    def activate(self, release: str, cut: int | None, number: int | None, share: int, alone: bool) -> None:
         epoch = None if number is None else Epoch(number, "east")
-        self.ask(Activate(release, self.node.at, "kim", "new", epoch), cut=cut)
+        self.ask(Activate(release, self.node.at, "kim", "new", epoch, share, alone), cut=cut)
+
+    @precondition(lambda self: self.node.state.canary)
+    @rule(release=st.none() | releases, cut=cuts, share=st.sampled_from(SHARES), number=st.none() | st.integers(0, 9))
+    def widen(self, release: str | None, cut: int | None, share: int, number: int | None) -> None:
+        before = self.node.state.canary
+        assert before
+        epoch = None if number is None else Epoch(number, "east")
+        wanted = release or before.release
+        if self.ask(Widen(wanted, share, self.node.at, "kim", "so far good", epoch), cut=cut):
+            assert share > before.share
+            assert self.node.world.share_of(wanted) == share
 
     @precondition(lambda self: self.node.state.move)
     @rule(cut=cuts, keep_warm=st.booleans())
@@ -560,8 +632,11 @@ class Life(RuleBasedStateMachine):
         before, at = self.node.state, self.node.at
         warm = tuple(self.node.world.loaded)
         asked = self.ask(Rollback(at, "dsops", "BAD", own=own, lasting=lasting, warm=warm, to=to), cut=cut)
-        if asked and own:
+        if asked and own and not before.canary:
             self.own.append(at)
+        if asked and before.canary:
+            assert self.node.state == replace(before, move=None, bad=self.node.state.bad, slots=self.node.state.slots)
+            assert self.node.state.find_bad(before.canary.release, at=at)
         after = self.node.state
         if asked and after.active != before.active:
             assert after.active
@@ -597,8 +672,14 @@ class Life(RuleBasedStateMachine):
     def the_lanes_lead_to_the_active_release(self) -> None:
         state, world = self.node.state, self.node.world
         if state.active:
-            assert state.release_in(state.active.slot) == state.active.release == world.serves
-            assert world.lanes == state.active.slot
+            assert state.release_in(state.active.slot) == state.active.release
+            assert state.lanes == world.lanes
+            is_stopped = (state.move is not None and state.move.alone) or bool(state.halted)
+            assert world.serves == state.active.release or (is_stopped and not world.serves)
+            share = state.canary.share if state.canary else 0
+            assert world.serves == "" or world.share_of(state.active.release) == 100 - share
+        if state.canary:
+            assert world.share_of(state.canary.release) == state.canary.share < 100
         assert {slot: release for slot, release in world.links.items() if release} == {
             held.slot: held.release for held in state.slots if held.release
         }
@@ -623,7 +704,8 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def only_a_proof_is_waited_for(self) -> None:
-        assert self.node.state.move is None or self.node.state.move.step is Step.PROVE
+        assert self.node.state.move is None or self.node.state.move.step in WAITS
+        assert self.node.state.move is None or self.node.state.move.turns <= TURNS
 
     @invariant()
     def dsops_keeps_its_budget(self) -> None:
@@ -663,5 +745,6 @@ def test_a_kill_after_any_effect_ends_where_no_kill_would_have(kind: str, cut: i
         if kind in ("cold", "warm"):
             events[kind] = Rollback(node.at, "dsops", "x", own=True, lasting=False, warm=tuple(node.world.loaded))
         node.act(events[kind], cut=at)
-        ends.append((node.state, node.world))
+        move = node.state.move  # each try counts
+        ends.append((replace(node.state, move=replace(move, turns=0) if move else None), node.world))
     assert ends[0] == ends[1]

@@ -8,8 +8,10 @@ import pytest
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.status import (
+    VERSION,
     BadMark,
     Blame,
+    Canary,
     Condition,
     Finding,
     Gpu,
@@ -72,6 +74,12 @@ def test_a_status_comes_back_as_it_went() -> None:
     assert NodeStatus.from_json(status.to_json(), where="x") == status
 
 
+def test_a_canary_comes_back_as_it_went() -> None:
+    canary = Canary("rfedcba987654", "b", 5, 12.5, Verdict.UNKNOWN, 1, "p1 was answered wrong", 40)
+    status = make_status(canary=canary)
+    assert NodeStatus.from_json(status.to_json(), where="x").canary == canary
+
+
 @given(
     since=st.floats(allow_nan=False, allow_infinity=False),
     reason=st.text(),
@@ -86,7 +94,7 @@ def test_any_words_and_numbers_come_back(since: float, reason: str, phase: Phase
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 1}, "status version 1 is not 2"),
+        ({"version": 1}, f"status version 1 is not {VERSION}"),
         ({"bad": [{"release": "r3", "reason": "x", "until": "soon"}]}, "x: bad[0]: until: should be a number"),
         ({"proof": {"release": "r3"}}, "x: proof: the key 'at' is missing"),
         ({"phase": "sleeping"}, "x: phase: should be one of loading"),

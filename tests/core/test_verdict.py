@@ -112,6 +112,14 @@ def test_a_stall_shows_before_it_is_a_hang_and_not_twice() -> None:
     assert count_strikes(hung, stall=6.0) == 1
 
 
+def test_what_looks_every_second_does_not_push_out_the_slots_right_answer() -> None:
+    often = [look(at, OK, "engine", who=PROGRESS) for at in range(1, 30)]
+    gateway = [look(at + 0.5, OK, who=GATEWAY) for at in range(0, 30, 2)]
+    strikes = strike(sorted([look(0, OK), *often, *gateway], key=lambda one: one.at))
+    assert strikes.find_verdict(30) is OK
+    assert len(strikes.good) <= 24
+
+
 # --- traffic ---
 
 

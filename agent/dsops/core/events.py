@@ -10,9 +10,27 @@ from dsops.core.state import Epoch
 
 @dataclass(frozen=True)
 class Activate:
-    """Bring a release in. epoch None: asked at the node's own door."""
+    """Bring a release in. epoch None: asked at the node's own door.
+
+    share: percent of the traffic; below 100 it stays a canary beside the active one until somebody widens it.
+    alone: two copies do not fit, so the active slot stops first; the traffic must be away already.
+    """
 
     release: str
+    at: float
+    who: str
+    reason: str
+    epoch: Epoch | None = None
+    share: int = 100
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Widen:
+    """Give the canary more of the traffic: a larger share, 100 = all of it."""
+
+    release: str
+    share: int
     at: float
     who: str
     reason: str
@@ -25,9 +43,11 @@ class Rollback:
 
     own: dsops decided it, so the budget counts. lasting: the failing release is bad until a person says otherwise.
     warm: the slots whose Triton runs now. to: a known-good release of the operator's choice. missing: releases that
-    are not on the disk any more, whatever the state says.
+    are not on the disk any more, whatever the state says. leaves: the release that it is about, "" = whichever would
+    go: an order that comes late or twice must not take away the one that the first led back to.
 
-    A person's rollback (without `to`) during an activation calls that one off, and the active release stays.
+    A person's rollback (without `to`) during an activation calls that one off, and the active release stays; so does
+    dsops' own while a canary has a share.
     """
 
     at: float
@@ -39,6 +59,7 @@ class Rollback:
     to: str = ""
     epoch: Epoch | None = None
     missing: tuple[str, ...] = ()
+    leaves: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,21 +71,33 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """What the move's present step must do is done once more, after a kill or an error."""
+
+    at: float
+
+
+@dataclass(frozen=True)
 class Proven:
-    """The release in the move's slot loaded and gave accepted answers. release "": whichever waits."""
+    """The release in the move's slot loaded and gave accepted answers. release "": whichever waits.
+
+    began: of the move that it is about, so that what is said late counts for no later one; 0 = whichever waits.
+    """
 
     at: float
     release: str = ""
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
 class Refuted:
-    """It did not. lasting: its answers were wrong, so that waiting cannot mend it."""
+    """It did not, or it failed as a canary. lasting: its answers were wrong, so that waiting cannot mend it."""
 
     at: float
     reason: str
     lasting: bool
     release: str = ""
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,9 +110,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Aged:
-    """Time went by without a BAD: the next stage, when it is due."""
+    """Time went by without a BAD: the next stage, when it is due. environment: what surrounds the release now."""
 
     at: float
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,10 +139,11 @@ class Confirm:
 
 @dataclass(frozen=True)
 class Forget:
-    """A person is about to remove a release from the disk."""
+    """A person is about to remove a release from the disk. missing: others that are not on it any more."""
 
     release: str
     at: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,8 +182,10 @@ class Adopt:
 
 Event = (
     Activate
+    | Widen
     | Rollback
     | Done
+    | Resumed
     | Proven
     | Refuted
     | Failed
@@ -185,16 +222,19 @@ class Start:
 
 @dataclass(frozen=True)
 class Stop:
-    """triton@<slot> is disabled and stops."""
+    """triton@<slot> is disabled and stops. wait: until it is gone, so that another one finds its memory free."""
 
     slot: str
+    wait: bool = False
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """All lanes lead to the slot."""
+    """The lanes of `share` percent lead to the slot, the rest to `other`; at 100 all lead to the slot."""
 
     slot: str
+    share: int = 100
+    other: str = ""
 
 
 Effect = Link | Start | Stop | Lanes

@@ -27,17 +27,22 @@ from dsops.core.events import (
     Proven,
     Refuted,
     Restarted,
+    Resumed,
     Rollback,
     Start,
     Stop,
     Take,
     Unmark,
+    Widen,
 )
+from dsops.core.lanes import SHARES, find_lanes
 from dsops.core.state import (
     ACTS,
     FALLBACKS,
     MARKS,
     SLOTS,
+    TURNS,
+    WAITS,
     Active,
     Bad,
     Epoch,
@@ -52,6 +57,8 @@ from dsops.core.state import (
 )
 
 EPOCH_JUMP = 1000
+FINGERPRINT = 14  # bytes of JSON: 12 digits of a hash; every fallback holds one, and all must fit a record
+NO_REASON = "no reason given"
 DAY, HOUR = 86400, 3600
 
 
@@ -66,12 +73,16 @@ def step(state: NodeState, event: Event, policy: Policy) -> tuple[NodeState, tup
 def pending_effects(state: NodeState) -> tuple[Effect, ...]:
     """What the move under way must do now; after a kill, again."""
     move = state.move
-    if move is None or move.step is Step.PROVE:
+    if move is None or move.step in WAITS:
         return ()
     if move.step is Step.START:
-        return (Stop(move.slot), Link(move.slot, move.release), Start(move.slot))
+        first = (Stop(_other(move.slot), wait=True),) if move.alone else ()
+        return (*first, Stop(move.slot), Link(move.slot, move.release), Start(move.slot))
     if move.step is Step.SWITCH:
-        return (Lanes(move.slot),)
+        stable = state.active.slot if state.active and move.share < max(SHARES) else ""
+        return (Lanes(move.slot, move.share, stable),)
+    if move.step is Step.RETURN:
+        return (Lanes(state.active.slot),) if state.active else ()
     if not move.stops:
         return ()
     return (Stop(move.stops), *((Link(move.stops, ""),) if move.refuted else ()))
@@ -81,10 +92,14 @@ def _next(state: NodeState, event: Event, policy: Policy) -> NodeState:
     match event:
         case Activate():
             return _activate(_take_epoch(state, event.epoch), event)
+        case Widen():
+            return _widen(_take_epoch(state, event.epoch), event)
         case Rollback():
             return _roll_back(_take_epoch(state, event.epoch), event, policy)
         case Done():
             return _done(state, event)
+        case Resumed():
+            return _resume(state, event)
         case Proven():
             return _prove(state, event)
         case Refuted():
@@ -115,24 +130,92 @@ def _next(state: NodeState, event: Event, policy: Policy) -> NodeState:
 
 def _activate(state: NodeState, event: Activate) -> NodeState:
     _check_idle(state)
-    if state.halted:
-        raise DsopsError(
-            f"this node is halted: {state.halted}", mend="`dsops node clear --reason ...` once it is mended"
-        )
+    _check_cleared(state)
     if state.active and state.active.release == event.release:
         raise DsopsError(f"{event.release} has the traffic already", mend="nothing is to be done")
     if bad := state.find_bad(event.release, at=event.at):
         mend = f"bring a new build, or `dsops release unmark-bad {event.release} --reason ...`"
         raise DsopsError(f"{event.release} is marked bad here: {bad.reason}", mend=mend)
-    slot = _find_free(state)
+    _check_share(state, event)
+    slot, alone = _find_free(state), event.alone and state.active is not None
     move = Move(Kind.ACTIVATE, event.release, slot, Step.START, event.at, event.who, event.reason)
-    return replace(_hold(state, slot, event.release), move=move, warm="")
+    wanted = replace(move, share=event.share, alone=alone)
+    return replace(_hold(state, slot, event.release), move=wanted, warm="")
+
+
+def _check_cleared(state: NodeState) -> None:
+    if state.halted:
+        mend = "`dsops node clear --reason ...` once it is mended"
+        raise DsopsError(f"this node is halted: {state.halted}", mend=mend)
+
+
+def _check_share(state: NodeState, event: Activate) -> None:
+    find_lanes(event.share)
+    if event.share == max(SHARES):
+        return
+    if event.alone:
+        mend = f"leave out the share, or `alone` where the memory holds two copies of {event.release}"
+        raise DsopsError("a release that comes in alone gets all of the traffic, not a share", mend=mend)
+    if state.active is None:
+        what = f"nothing has the traffic here, so {event.release} can be no canary beside it"
+        raise DsopsError(what, mend="activate it without a share")
+
+
+def _widen(state: NodeState, event: Widen) -> NodeState:
+    _check_cleared(state)
+    move = state.move
+    if state.active and state.active.release == event.release:
+        raise DsopsError(f"{event.release} has the traffic already", mend="nothing is to be done")
+    if move is None or move.kind is Kind.ROLLBACK or move.refuted or move.step is Step.TIDY:
+        mend = f"`dsops node release activate {event.release} --share {event.share} --reason ...` makes it one"
+        raise DsopsError(f"{event.release} is no canary here: none is out", mend=mend)
+    if move.release != event.release:
+        mend = f"widen that one, or take it back first: `dsops rollback` (by {move.who}: {move.reason})"
+        raise DsopsError(f"{event.release} is no canary here: {move.release} is", mend=mend)
+    if move.step is not Step.CANARY:
+        mend = "wait for it: `dsops status`"
+        raise DsopsError(f"{event.release} is no canary yet (step {move.step})", mend=mend)
+    find_lanes(event.share)
+    if event.share <= move.share:
+        mend = "a share only grows; `dsops rollback` takes all of it back"
+        raise DsopsError(f"{event.release} has {move.share} % already, not less than {event.share} %", mend=mend)
+    return _turn(state, move, Step.SWITCH, share=event.share)
+
+
+def _turn(state: NodeState, move: Move, to: Step, **changes: Any) -> NodeState:
+    """The move's next step. One that makes too many of them is given up (R12)."""
+    turned = replace(move, step=to, turns=min(move.turns + 1, TURNS + 1), **changes)
+    after = replace(state, move=turned)
+    return after if turned.turns <= TURNS else _give_up(after, turned, at_step=move.step)
+
+
+def _give_up(state: NodeState, move: Move, *, at_step: Step) -> NodeState:
+    """Nothing automatic any more; the traffic stays, or goes back, where it was.
+
+    Lanes that are just being turned must lead somewhere: that one thing is tried on.
+    """
+    why = f"{move.kind} of {move.release} was given up after {TURNS} transitions, the last state: {at_step}"
+    halted = state if state.halted else replace(state, halted=clip(why))
+    if move.step in (Step.START, Step.PROVE):
+        return _drop(halted, move, reason=why, at=move.began)
+    if move.step in (Step.SWITCH, Step.CANARY) and move.kind is Kind.ACTIVATE and state.active and not move.alone:
+        return replace(halted, move=replace(move, step=Step.RETURN, refuted=clip(why)))
+    return halted
+
+
+def _resume(state: NodeState, event: Resumed) -> NodeState:  # noqa: ARG001 - every event's form
+    """Each try counts, durably and before it is made: a step that kills the server must not do so for ever."""
+    move = state.move
+    if move is None or move.step in WAITS or move.step is Step.TIDY:
+        return state
+    return _turn(state, move, move.step)
 
 
 def _roll_back(state: NodeState, event: Rollback, policy: Policy) -> NodeState:
     active, move = state.active, state.move
-    _check_turning(move)
-    if move and move.kind is Kind.ACTIVATE and move.step is not Step.TIDY and not event.own and not event.to:
+    _check_turning(move, event)
+    _check_leaves(state, event)
+    if move and is_called_off(move, event):
         return _refute(state, move, reason=event.reason, until=_until(event, policy), at=event.at)
     if active is None:
         raise DsopsError("nothing is active here, so there is nothing to leave", mend="activate a release")
@@ -146,16 +229,44 @@ def _roll_back(state: NodeState, event: Rollback, policy: Policy) -> NodeState:
     where = slot or _other(active.slot)
     first = Step.SWITCH if slot else Step.START
     back = Move(Kind.ROLLBACK, target, where, first, event.at, event.who, event.reason, stops=active.slot)
+    # What had to come in alone can only be left alone: there is no memory for the other one beside it.
+    alone = not slot and (active.alone or bool(move and move.alone))
     counted = (*state.rollbacks, event.at)[-ACTS:] if event.own else state.rollbacks
-    return replace(_hold(marked, where, target), move=back, rollbacks=counted, warm=slot)
+    return replace(_hold(marked, where, target), move=replace(back, alone=alone), rollbacks=counted, warm=slot)
 
 
-def _check_turning(move: Move | None) -> None:
+def _check_turning(move: Move | None, event: Rollback) -> None:
     """A rollback may take another move's place, but not while it cannot be said where the lanes lead."""
-    if move and move.kind is Kind.ROLLBACK and move.step is not Step.TIDY:
+    if move is None or move.step is Step.TIDY:
+        return
+    if move.kind is Kind.ROLLBACK:
         raise DsopsError("a rollback is under way", mend="`dsops status` shows how far it is")
-    if move and move.step is Step.SWITCH:
+    if move.step is Step.SWITCH:
         raise DsopsError(f"the lanes are just turned to {move.release}", mend="try again")
+    if move.step is Step.RETURN:
+        raise DsopsError(f"the lanes are just led back from {move.release}", mend="try again")
+    if move.step is Step.CANARY and event.to:
+        what = f"{move.release} is out as a canary, in the slot that {event.to} would need"
+        raise DsopsError(what, mend="`dsops rollback` takes the canary back first, without --to")
+    if move.alone and event.own:
+        what = f"the active slot was stopped for {move.release}: what it does now is no fault of its release"
+        raise DsopsError(what, mend="`dsops status` shows how far the activation is")
+
+
+def _check_leaves(state: NodeState, event: Rollback) -> None:
+    """An order about one release takes no other away: it may come twice, or after the node went back by itself."""
+    move = state.move
+    goes = move if move and is_called_off(move, event) else state.active
+    if event.leaves and event.leaves != (goes.release if goes else ""):
+        what = f"{event.leaves} is not what this node would leave now: {goes.release if goes else 'nothing'} is"
+        raise DsopsError(what, mend="nothing is to be done: `dsops status`")
+
+
+def is_called_off(move: Move, event: Rollback) -> bool:
+    """Whether the activation under way goes, and not the active release."""
+    if move.kind is Kind.ROLLBACK or move.step is Step.TIDY or event.to:
+        return False
+    return move.step is Step.CANARY or not event.own
 
 
 def _until(event: Rollback | Refuted, policy: Policy) -> float | None:
@@ -201,24 +312,32 @@ def _done(state: NodeState, event: Done) -> NodeState:
     if move is None:
         raise DsopsError("no move is under way")
     if move.step is Step.START:
-        return replace(state, move=replace(move, step=Step.PROVE))
+        return _turn(state, move, Step.PROVE)
     if move.step is Step.SWITCH:
+        if move.share < max(SHARES):
+            return _turn(state, move, Step.CANARY, since=event.at)
         return _switched(state, move, event)
+    if move.step is Step.RETURN:
+        return _turn(state, move, Step.TIDY, stops=move.slot)
     if move.step is Step.TIDY:
         left = _hold(state, move.stops, "") if move.refuted else state
         return replace(left, move=None, warm="" if state.warm == move.stops else state.warm)
-    raise DsopsError("the move waits for its proof")
+    raise DsopsError(f"nothing is to be done at step {move.step}: the move waits for what somebody says")
 
 
 def _switched(state: NodeState, move: Move, event: Done) -> NodeState:
     """What was good here before keeps its stage when it comes back; everything else begins to bake."""
+    if state.active and state.active.release == move.release:
+        return _turn(state, move, Step.TIDY)  # it only had stopped for a while
     before = next((one for one in state.fallbacks if one.release == move.release), None)
-    stage = before.stage if before else Stage.BAKING
-    active = Active(move.release, move.slot, event.at, stage)
+    active = Active(move.release, move.slot, event.at, Stage.BAKING, alone=move.alone)
+    if before:
+        active = replace(active, stage=before.stage, environment=before.environment)
     left = state.active.slot if state.active else ""
-    stops = move.stops or ("" if event.keep_warm else left)
-    after = replace(state, active=active, fallbacks=_leave(state, move.release, at=event.at), warm=left)
-    return replace(after, move=replace(move, step=Step.TIDY, stops=stops) if stops else None)
+    stops = move.stops or ("" if event.keep_warm and not move.alone else left)
+    fallbacks, warm = _leave(state, move.release, at=event.at), "" if move.alone else left
+    after = replace(state, active=active, fallbacks=fallbacks, warm=warm)
+    return _turn(after, move, Step.TIDY, stops=stops) if stops else replace(after, move=None)
 
 
 def _leave(state: NodeState, comes: str, *, at: float) -> tuple[Active, ...]:
@@ -226,7 +345,7 @@ def _leave(state: NodeState, comes: str, *, at: float) -> tuple[Active, ...]:
     left = state.active
     others = tuple(one for one in state.fallbacks if one.release not in (comes, left.release if left else ""))
     is_good = left is not None and not state.find_bad(left.release, at=at)
-    return _keep_best((left, *others)) if left and is_good else others
+    return _keep_best((replace(left, alone=False), *others)) if left and is_good else others
 
 
 def _keep_best(fallbacks: tuple[Active, ...]) -> tuple[Active, ...]:
@@ -237,23 +356,39 @@ def _keep_best(fallbacks: tuple[Active, ...]) -> tuple[Active, ...]:
 
 
 def _prove(state: NodeState, event: Proven) -> NodeState:
-    move = _get_proving(state, event.release)
-    return replace(state, move=replace(move, step=Step.SWITCH))
+    return _turn(state, _get_waiting(state, event, Step.PROVE), Step.SWITCH)
 
 
 def _refute_proof(state: NodeState, event: Refuted, policy: Policy) -> NodeState:
-    move = _get_proving(state, event.release)
+    move = _get_waiting(state, event, *WAITS)
     return _refute(state, move, reason=event.reason, until=_until(event, policy), at=event.at)
 
 
 def _refute(state: NodeState, move: Move, *, reason: str, until: float | None, at: float) -> NodeState:
+    if move.kind is Kind.ROLLBACK:
+        state = replace(state, halted=clip(f"rollback to {move.release} failed: {reason}"))
+    if state.active and state.active.release == move.release:
+        return _drop(state, move, reason=reason, at=at)
     marked = _mark(state, Bad(move.release, reason, at, until), at=at)
-    halted = clip(f"rollback to {move.release} failed: {reason}") if move.kind is Kind.ROLLBACK else state.halted
-    return replace(_drop(marked, move, reason=reason), halted=halted)
+    if move.step is Step.CANARY:
+        return _turn(marked, move, Step.RETURN, refuted=reason or NO_REASON)
+    return _drop(marked, move, reason=reason, at=at)
 
 
-def _drop(state: NodeState, move: Move, *, reason: str) -> NodeState:
-    return replace(state, move=replace(move, step=Step.TIDY, stops=move.slot, refuted=reason or "no reason given"))
+def _drop(state: NodeState, move: Move, *, reason: str, at: float) -> NodeState:
+    """Ends a move whose release never had any traffic."""
+    if move.alone and state.active:
+        return _start_again(state, state.active, move, reason=reason, at=at)
+    return _turn(state, move, Step.TIDY, stops=move.slot, refuted=clip(reason) or NO_REASON)
+
+
+def _start_again(state: NodeState, active: Active, move: Move, *, reason: str, at: float) -> NodeState:
+    """The active slot had stopped for what did not come: it starts again, and is proven before it serves."""
+    if move.release == active.release:
+        return replace(state, move=None)  # it does not come back either: halted, with its lanes and links as they are
+    words = clip(f"{move.release} did not come: {reason}")
+    back = Move(Kind.ROLLBACK, active.release, active.slot, Step.START, at, "dsops", words, stops=move.slot)
+    return replace(state, move=replace(back, alone=True))
 
 
 def _fail(state: NodeState, event: Failed) -> NodeState:
@@ -261,13 +396,15 @@ def _fail(state: NodeState, event: Failed) -> NodeState:
     move = state.move
     if move is None or move.step is not Step.START or move.kind is Kind.ROLLBACK:
         return state
-    return _drop(state, move, reason=event.reason)
+    return _drop(state, move, reason=event.reason, at=event.at)
 
 
-def _get_proving(state: NodeState, release: str) -> Move:
-    move = state.move
-    if move is None or move.step is not Step.PROVE or release not in ("", move.release):
+def _get_waiting(state: NodeState, event: Proven | Refuted, *steps: Step) -> Move:
+    move, release = state.move, event.release
+    if move is None or move.step not in steps or release not in ("", move.release):
         raise DsopsError(f"{release or 'no release'} does not wait for its proof here", mend="`dsops status`")
+    if event.began not in (0.0, move.began):
+        raise DsopsError(f"that was about an earlier move of {move.release}", mend="`dsops status`")
     return move
 
 
@@ -276,7 +413,10 @@ def _age(state: NodeState, event: Aged, policy: Policy) -> NodeState:
     if active is None or state.move:
         return state
     age = event.at - active.since
-    aged = replace(state, active=replace(active, stage=_find_stage(active.stage, age, policy)))
+    stage = _find_stage(active.stage, age, policy)
+    is_committed = stage is Stage.KNOWN_GOOD and active.stage is not stage
+    environment = clip(event.environment, FINGERPRINT) if is_committed else active.environment
+    aged = replace(state, active=replace(active, stage=stage, environment=environment))
     if age < policy.bake_seconds or not state.warm:
         return aged
     # The slot that was kept warm for a quick way back is not needed any more.
@@ -329,7 +469,8 @@ def _forget(state: NodeState, event: Forget) -> NodeState:
     if event.release in _find_busy(state) or any(held.release == event.release for held in state.slots):
         what = f"{event.release} is in use: it is in a slot of this node, or about to be"
         raise DsopsError(what, mend="activate another release first; a slot is emptied when it is used again")
-    if event.release == _find_way_back(state, at=event.at):
+    # Also the next one, where what the state takes for the way back is not on the disk any more.
+    if event.release in (_find_way_back(state, at=event.at), _find_way_back(state, at=event.at, missing=event.missing)):
         what = f"{event.release} is the release that this node would go back to"
         raise DsopsError(what, mend="activate a newer one first, so that there is another way back")
     return replace(state, fallbacks=tuple(one for one in state.fallbacks if one.release != event.release))
@@ -351,9 +492,9 @@ def find_hot(state: NodeState, *, at: float) -> frozenset[str]:
     return frozenset({*_find_busy(state), *slots, *good[:1], _find_way_back(state, at=at)} - {""})
 
 
-def _find_way_back(state: NodeState, *, at: float) -> str:
+def _find_way_back(state: NodeState, *, at: float, missing: tuple[str, ...] = ()) -> str:
     try:
-        return find_target(state, at=at)
+        return find_target(state, at=at, missing=missing)
     except DsopsError:
         return ""
 
@@ -375,7 +516,10 @@ def _take_epoch(state: NodeState, epoch: Epoch | None) -> NodeState:
 def _check_idle(state: NodeState) -> None:
     if move := state.move:
         what = f"{move.kind} of {move.release} by {move.who} is under way (step {move.step})"
-        raise DsopsError(what, mend="wait for it: `dsops status`")
+        mend = "wait for it: `dsops status`"
+        if move.step is Step.CANARY:
+            mend = f"`dsops node release widen {move.release}` gives it more, `dsops rollback` takes it back"
+        raise DsopsError(what, mend=mend)
 
 
 def _find_free(state: NodeState) -> str:
@@ -402,7 +546,10 @@ def _mark(state: NodeState, bad: Bad, *, at: float) -> NodeState:
 
 
 def _clip_words(event: Event) -> Event:
-    changes: dict[str, Any] = {key: clip(words) for key in ("who", "reason") if (words := getattr(event, key, ""))}
-    if epoch := getattr(event, "epoch", None):
-        changes["epoch"] = replace(epoch, holder=clip(epoch.holder))
-    return replace(event, **changes)
+    changes: dict[str, Any] = {}
+    for key in ("who", "reason"):
+        if (words := getattr(event, key, "")) != (cut := clip(words)):
+            changes[key] = cut
+    if (epoch := getattr(event, "epoch", None)) and (cut := clip(epoch.holder)) != epoch.holder:
+        changes["epoch"] = replace(epoch, holder=cut)
+    return replace(event, **changes) if changes else event

@@ -8,7 +8,7 @@ from enum import StrEnum
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 
-VERSION = 2
+VERSION = 3
 
 
 class ReleaseState(StrEnum):
@@ -118,7 +118,12 @@ class BadMark:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a node measured when it proved a release. accepted of prompts golden answers were right."""
+    """What a node measured when it proved a release. accepted of prompts golden answers were right.
+
+    answers: which of its accepted answers each prompt got, in their order. cached: the share of the release that the
+    page cache held when loading began; watched: from its start, so that load_seconds is no upper bound only.
+    quiet: nothing else was asked meanwhile. judged: what its passport said to it.
+    """
 
     release: str
     at: float
@@ -127,6 +132,30 @@ class Proof:
     load_seconds: float
     tokens_per_second: float | None
     gpus: tuple[str, ...] = ()
+    answers: tuple[int, ...] = ()
+    cached: float | None = None
+    watched: bool = False
+    quiet: bool = False
+    engine_version: str = ""
+    judged: str = ""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A release that has a share of the traffic beside the active one, in percent.
+
+    since: when it got that share, Unix seconds. strikes: what speaks against it now. reason: of the verdict, or why
+    nothing is done about it; "" while all is well. synthetic: dsops' own requests to it that count as a sample.
+    """
+
+    release: str
+    slot: str
+    share: int
+    since: float
+    verdict: Verdict
+    strikes: int = 0
+    reason: str = ""
+    synthetic: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,6 +164,7 @@ class NodeStatus:
 
     slot: which one has the traffic. ejected: why the agent keeps traffic away, None when it does not. move: the
     change under way in words. fallback: what a rollback would go to. failing_since: first BAD of what goes on now.
+    canary: None while no release has a share beside the active one.
     """
 
     node: str
@@ -172,6 +202,7 @@ class NodeStatus:
     failing_since: float | None = None
     last_rollback_at: float | None = None
     proof: Proof | None = None
+    canary: Canary | None = None
     version: int = VERSION
 
     def to_json(self) -> str:

@@ -18,6 +18,8 @@ OK_SECONDS = 60.0
 # Suspicion is shown to the peers for so long before anybody acts on it: longer than their view of us is old.
 SHOWN_SECONDS = 2.0
 STALL_SECONDS = 2.0
+# Of each witness so many OK looks are remembered.
+KEPT = 8
 # OK looks that let traffic in again, by witness.
 ADMIT = {Witness.SLOT: 2, Witness.GATEWAY: 1}
 # Nobody can be served by an engine in this state, so traffic goes away at once, whoever else serves.
@@ -58,8 +60,13 @@ class Strikes:
         clears = _CLEARED_BY.get(look.witness, (look.witness,))
         bad = tuple(one for one in self.bad if one.witness not in clears or one.at > look.at)
         is_newer = self.last_bad is None or look.at > self.last_bad
-        good = (*self.good, look)[-16:] if is_newer else self.good
-        return replace(self, bad=bad, good=good)
+        return replace(self, bad=bad, good=self._keep_good(look) if is_newer else self.good)
+
+    def _keep_good(self, look: Look) -> tuple[Look, ...]:
+        """So many of each witness: one that looks every second must not push out one that looks every 15 s."""
+        same = [one for one in self.good if one.witness is look.witness]
+        gone = same[0] if len(same) >= KEPT else None
+        return (*(one for one in self.good if one is not gone), look)
 
     @property
     def count(self) -> int:
