@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dsops.core.passport import Passport
 from dsops.core.release import FORMAT, release_id
 from dsops.node.helper.desk import Desk, build_desk
 from dsops.node.run import Done, run
 from dsops.node.store.cold import STAMP
 from dsops.node.store.config import StoreConfig
 from dsops.node.store.disk import Disk
+from dsops.node.store.ledger import Ledger
 
 NAMESPACE = "dsops-release-lab@v1"
 FOLDERS = ("blobs", "releases", "passports", "staging", "slots", "lanes", "state")
@@ -92,9 +94,16 @@ class Signer:
     namespace: str = NAMESPACE
 
     def sign(self, made: Made) -> Made:
+        return Made(made.manifest, made.files, self.sign_bytes(made.manifest))
+
+    def sign_bytes(self, content: bytes) -> bytes:
         words = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(self.key), "-n", self.namespace]
-        done = subprocess.run(words, input=made.manifest, capture_output=True, check=True, timeout=20)
-        return Made(made.manifest, made.files, done.stdout)
+        return subprocess.run(words, input=content, capture_output=True, check=True, timeout=20).stdout
+
+    def certify(self, passport: Passport) -> dict[str, str]:
+        """A passport as it is brought."""
+        content = passport.render()
+        return {"text": content.decode(), "signature": self.sign_bytes(content).decode()}
 
 
 def make_signer(folder: Path, *, name: str = "signer") -> Signer:
@@ -180,6 +189,7 @@ class Bed:
     at: float = 1_700_000_000.0
     settings: dict[str, Any] = field(default_factory=dict)
     cold_disk: Disk | None = None
+    ledger: Ledger | None = None
 
     @property
     def cold(self) -> Path:
@@ -208,6 +218,7 @@ class Bed:
             audit=self.said.append,
             log=self.logged.append,
             cold_disk=self.cold_disk,
+            ledger=self.ledger,
         )
 
     def push(self, made: Made) -> str:
@@ -237,6 +248,7 @@ class Reader:
 
 CHANGING = [
     "write",
+    "truncate",
     "fsync",
     "fdatasync",
     "chmod",

@@ -20,6 +20,7 @@ def test_what_is_left_out_is_as_the_brain_has_it() -> None:
         ('namespace = "x"\nbake_secnds = 5', "unknown key 'bake_secnds'"),
         ('namespace = "x"\nbake_seconds = -1', "bake_seconds: should not be below 0"),
         ('namespace = "x"\nrollbacks_per_day = 1.5', "should be a whole number"),
+        ('namespace = "x"\npassport = "maybe"', "passport: should be one of demanded, when_there"),
     ],
 )
 def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, says: str) -> None:

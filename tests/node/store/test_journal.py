@@ -1,5 +1,6 @@
 """The ring of records: what is written is read, what is torn costs itself alone."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -158,3 +159,29 @@ def test_a_record_keeps_what_a_state_holds(root: Path) -> None:
     Journal(root, Disk()).load()
     Journal(root, Disk()).append(make_record(1, state=state))
     assert read_state(root) == (state, 1)
+
+
+def test_places_that_the_disk_does_not_give_back_cost_only_themselves() -> None:
+    # Reading there is an EIO on every Linux.
+    scan = scan_journal(Path("/proc/self/mem"))
+    assert scan.records == ()
+    assert len(scan.spoiled) == RECORDS
+
+
+def test_a_journal_whose_making_was_cut_is_made_again_and_keeps_its_records(root: Path) -> None:
+    write(root, 3)
+    (root / "state/journal.new").hardlink_to(journal_path(root))  # its name may not last yet
+    before = journal_path(root).stat().st_ino
+    scan = Journal(root, Disk()).load()
+    assert [record.seq for record in scan.records] == [3]
+    assert journal_path(root).stat().st_ino != before
+    assert [record.seq for record in read_history(journal_path(root))] == [1, 2, 3]
+    assert sorted(path.name for path in (root / "state").iterdir() if "journal" in path.name) == ["journal"]
+
+
+def test_on_a_full_disk_a_journal_whose_making_was_cut_serves_as_it_is(root: Path) -> None:
+    write(root, 3)
+    (root / "state/journal.new").hardlink_to(journal_path(root))
+    scan = Journal(root, FailingDisk(1, code=errno.ENOSPC, stays=True)).load()
+    assert [record.seq for record in scan.records] == [3]
+    assert [record.seq for record in read_history(journal_path(root))] == [1, 2, 3]

@@ -56,9 +56,10 @@ class Cold:
         """Makes its folders, and ends what a kill left there. Raises DsopsError."""
         self.check()
         with on_disk(self.root):
-            if missing := [name for name in FOLDERS if not (self.root / name).is_dir()]:
-                for name in missing:
-                    self._disk.mkdir(self.root / name)
+            missing = [name for name in FOLDERS if not (self.root / name).is_dir()]
+            for name in missing:
+                self._disk.mkdir(self.root / name)
+            if missing or not self._is_clean:  # a kill may have come before the sync
                 self._disk.sync_folder(self.root)
             if not self._is_clean:
                 self.releases.clean_staging(at=at)

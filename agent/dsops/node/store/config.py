@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Policy as Passports
 from dsops.core.state import Policy
 from dsops.node.sources.config import read_config
 
@@ -17,7 +18,7 @@ class StoreConfig:
     namespace: what a release's signature must be good for, `dsops-release@v1` or `dsops-release-lab@v1`.
     cold: where the cold tier is mounted, "" = there is none. hot_reserve: the share of the hot file system that stays
     free; when less is, old releases go cold. hot_is_raid0: one lost disk loses all of it, so that known-good releases
-    are kept on the cold tier as well.
+    are kept on the cold tier as well. passport: whether a release may come in without one for this hardware.
     """
 
     namespace: str
@@ -32,6 +33,7 @@ class StoreConfig:
     cold: str = ""
     hot_reserve: float = 0.1
     hot_is_raid0: bool = False
+    passport: Passports = Passports.WHEN_THERE
 
     @property
     def root(self) -> Path:

@@ -1,7 +1,10 @@
 """The store's one door to the disk: every operation that changes it, so that a test can fail, record or cut each."""
 
+import errno
+import fcntl
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +34,14 @@ class Disk:
         data = os.pread(fd, count, offset)
         os.posix_fadvise(fd, offset, len(data), os.POSIX_FADV_DONTNEED)
         return data
+
+    def truncate(self, fd: int, size: int) -> None:
+        """A file that ends there."""
+        os.ftruncate(fd, size)
+
+    def drop_cache(self, fd: int) -> None:
+        """What is only remembered from writing is forgotten, where it can be: reading asks the disk itself then."""
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def fsync(self, fd: int) -> None:
         os.fsync(fd)
@@ -104,11 +115,7 @@ def count_nothing(count: int) -> None:
 
 
 def hash_file(fd: int, *, tick: Tick = count_nothing) -> str:
-    """sha256 in hex of what the disk holds: what is only remembered from writing is dropped first, where it can be.
-
-    tick hears the bytes that were read.
-    """
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    """sha256 in hex of a file. tick hears the bytes that were read."""
     digest = hashlib.sha256()
     offset = 0
     while data := os.pread(fd, CHUNK, offset):
@@ -116,6 +123,26 @@ def hash_file(fd: int, *, tick: Tick = count_nothing) -> str:
         offset += len(data)
         tick(len(data))
     return digest.hexdigest()
+
+
+def is_open(path: Path) -> bool:
+    """Whether a process has the file open, or mapped: the kernel refuses a lease then. Asks without any privilege.
+
+    False where the file system knows no leases.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # who opens it just now breaks the lease: SIGIO would end us
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(fd)
+    return False
 
 
 @contextmanager

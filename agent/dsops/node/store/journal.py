@@ -1,5 +1,6 @@
 """The journal: a preallocated ring of whole records. The valid one with the highest number is the node's state."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,8 +17,11 @@ from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
 RECORDS = 128
 SIZE = 16384
+EMPTY = bytes(SIZE)
 # A place that cannot be written costs a number, not the node: the next places are tried.
 TRIES = 3
+# Stands for what a disk does not give back.
+UNREADABLE = b"?"
 SEQ = re.compile(rb'\{"seq": (\d{1,18}),')
 STATE_KEYS = {field.name for field in fields(NodeState)}
 
@@ -84,14 +88,28 @@ def scan_last(path: Path) -> Scan:
 def _read_places(path: Path) -> list[tuple[int, bytes]]:
     """(place, bytes) of every place that was ever written."""
     try:
-        data = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            places = [(place, _read_place(file.fileno(), place)) for place in range(RECORDS)]
     except FileNotFoundError:
         return []
     except OSError as error:
         mend = "as root; `dsops deploy` mends owners and modes"
         raise DsopsError(f"cannot be read: {error.strerror}", where=str(path), mend=mend) from error
-    places = ((place, data[place * SIZE : (place + 1) * SIZE].rstrip(b"\0")) for place in range(RECORDS))
     return [(place, raw) for place, raw in places if raw]
+
+
+def _read_place(fd: int, place: int) -> bytes:
+    """What was written there. A place that the disk cannot read is spoilt, and no reason to lose the others (R15)."""
+    try:
+        data = os.pread(fd, SIZE, place * SIZE)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return UNREADABLE
+    line, end, rest = data.partition(b"\n")
+    if end and rest == EMPTY[: len(rest)]:
+        return line
+    return b"" if data == EMPTY else data.rstrip(b"\0")  # slow, and seldom needed
 
 
 def _guess_seq(raw: bytes) -> int:
@@ -144,6 +162,7 @@ class Journal:
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self._path = journal_path(root)
+        self._new = self._path.with_name("journal.new")
         self._disk = disk
 
     def load(self) -> Scan:
@@ -152,7 +171,12 @@ class Journal:
         A journal of another size, or without a single good record, is kept aside (its name stands in `spoiled`).
         """
         scan = scan_last(self._path)
-        if self._is_sized() and (scan.records or not scan.spoiled):
+        is_whole = self._is_sized() and (scan.records or not scan.spoiled)
+        if is_whole and not self._new.exists():
+            return scan
+        if is_whole:
+            with suppress(DsopsError):  # it can be used as it is, on a full disk too
+                self._make(scan_journal(self._path).records)
             return scan
         scan = self._move_aside(scan_journal(self._path)) if self._path.exists() else scan
         self._make(scan.records)
@@ -186,16 +210,22 @@ class Journal:
         return self._path.is_file() and self._path.stat().st_size == RECORDS * SIZE
 
     def _make(self, records: Iterable[Record]) -> None:
-        """Written, not only reserved: a later write allocates nothing, so a full disk cannot stop it."""
+        """Written, not only reserved: a later write allocates nothing, so a full disk cannot stop it.
+
+        The new one keeps its first name until its second one lasts: who finds it there makes the journal again.
+        """
         held = {record.seq % RECORDS: render_record(record) for record in records}
         data = b"".join(held.get(place, bytes(SIZE)) for place in range(RECORDS))
-        new = self._path.with_name("journal.new")
+        other = self._path.with_name("journal.link")
         try:
-            if new.exists():
-                self._disk.unlink(new)
-            self._disk.write_file(new, data, mode=0o644)
-            self._disk.rename(new, self._path)
+            for left in (self._new, other):
+                if left.exists():
+                    self._disk.unlink(left)
+            self._disk.write_file(self._new, data, mode=0o644)
+            self._disk.link(self._new, other)
+            self._disk.rename(other, self._path)
             self._disk.sync_folder(self._path.parent)
+            self._disk.unlink(self._new)
         except OSError as error:
             raise tell_os_error(error, where=self._path) from error
 

@@ -2,14 +2,15 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
+from dsops.core.lanes import LANES, STABLE, find_lanes
 from dsops.core.state import SLOTS, Active, Held, NodeState, Stage
 from dsops.node.store.disk import Disk, on_disk, tell_os_error
 
-LANES = ("l1", "l4", "l20", "l25", "l50")
 # Given back when the disk is too full to turn a link; ext4 and xfs need a block or two for it at most.
 BALLAST = 1 << 20
 
@@ -32,13 +33,10 @@ class Pointers:
         with on_disk(path):
             self._disk.sync_folder(path.parent)
 
-    def set_lanes(self, slot: str) -> None:
-        """All lanes lead to the slot. Each is one rename; after a cut it is done again."""
-        folder = self._root / "lanes"
-        for lane in LANES:
-            self._turn(folder / lane, f"../slots/{slot}")
-        with on_disk(folder):
-            self._disk.sync_folder(folder)
+    def set_lanes(self, slot: str, *, share: int = 100, other: str = "") -> None:
+        """The lanes of `share` percent lead to the slot, the rest to `other`. After a cut it is done again."""
+        theirs = find_lanes(share)
+        self._lead({lane: slot if lane in theirs else other for lane in LANES})
 
     def read_slot(self, slot: str) -> str:
         """The release that a slot's link leads to, "" when there is none."""
@@ -52,11 +50,18 @@ class Pointers:
     def find_state(self, *, at: float) -> NodeState:
         """What the links say, for a store whose journal says nothing: a first start, or a lost journal.
 
-        What has the traffic is taken as new: its bake window begins.
+        What has most of the traffic, and has the stable lane where two have as much, is active, and taken as new: its
+        bake window begins. What has less is a canary whose move was lost: `mend` leads its lanes back.
         """
         held = tuple(Held(slot, self.read_slot(slot)) for slot in SLOTS)
-        slots = set(self.read_lanes().values())
-        lead = next((one for one in held if slots == {one.slot} and one.release), None)
+        lanes = self.read_lanes()
+
+        def weigh(one: Held) -> tuple[int, bool]:
+            share = sum(LANES[lane] for lane, slot in lanes.items() if slot == one.slot)
+            return share, lanes.get(STABLE) == one.slot
+
+        serving = [one for one in held if one.release and weigh(one) > (0, False)]
+        lead = max(serving, key=weigh, default=None)
         active = Active(lead.release, lead.slot, at, Stage.BAKING) if lead else None
         return NodeState(slots=held, active=active)
 
@@ -68,11 +73,10 @@ class Pointers:
             if self.read_slot(held.slot) != held.release
         ]
         lanes = self.read_lanes()
-        slot = state.active.slot if state.active else ""
         wrong += [
             f"lane {lane} leads to slot {lanes.get(lane, 'nothing')}, not to {slot}"
-            for lane in LANES
-            if slot and lanes.get(lane) != slot
+            for lane, slot in state.lanes.items()
+            if lanes.get(lane) != slot
         ]
         return wrong
 
@@ -82,8 +86,8 @@ class Pointers:
             return []
         for held in state.slots:
             self.set_slot(held.slot, held.release)
-        if state.active:
-            self.set_lanes(state.active.slot)
+        if state.lanes:
+            self._lead(state.lanes)
         return wrong
 
     def ensure_ballast(self) -> None:
@@ -94,6 +98,14 @@ class Pointers:
                 with self._disk.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
                     self._disk.write(fd, bytes(BALLAST), 0)
                     self._disk.fsync(fd)
+
+    def _lead(self, lanes: Mapping[str, str]) -> None:
+        """Each lane by one rename, in their order."""
+        folder = self._root / "lanes"
+        for lane, slot in lanes.items():
+            self._turn(folder / lane, f"../slots/{slot}")
+        with on_disk(folder):
+            self._disk.sync_folder(folder)
 
     def _turn(self, path: Path, target: str) -> None:
         if path.is_symlink() and str(path.readlink()) == target:

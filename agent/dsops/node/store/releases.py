@@ -4,16 +4,17 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dsops.core.errors import DsopsError
+from dsops.core.passport import get_key
 from dsops.core.release import DIGEST, Release, parse_release, release_id
 from dsops.node.store.blobs import PUSH_AGAIN, Blobs
-from dsops.node.store.disk import Disk, on_disk, tell_os_error
+from dsops.node.store.disk import Disk, is_open, on_disk, tell_os_error
 
 MANIFEST = "release.json"
 SIGNATURE = "release.json.sig"
@@ -35,10 +36,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Passport:
-    """What a release showed elsewhere: JSON and its signature, as they came."""
+    """What a release showed elsewhere: JSON and its signature, as they came. name: of its file, if it has one."""
 
     text: str
     signature: str = ""
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,11 @@ class Releases:
     def check_whole(self, release: str) -> Release:
         """Every file there, of its size, with the content of its blob. Raises DsopsError naming the file.
 
-        Content is hashed once after each boot (R1).
+        Content is hashed once after each boot (R1). Its names last from now on, whatever cut short who built it.
         """
         found = self.get(release)
         self._blobs.prove(sum_sizes(found))
+        self._sync_names()
         for name, entry in found.files.items():
             file, blob = self.path(release) / name, self._blobs.path(entry.sha256)
             if not _is_same(file, blob):
@@ -123,7 +126,9 @@ class Releases:
         self._blobs.release_wanted(sum_sizes(release))
         if self.has(release.id):
             self._mend(release, {MANIFEST: manifest, SIGNATURE: signature})
+            self._sync_names()
             return release.id, False
+        self._blobs.sync()
         folder = self._staging / f"{release.id}.build-{os.getpid()}-{os.urandom(3).hex()}"
         try:
             with on_disk(folder):
@@ -173,22 +178,44 @@ class Releases:
                 return f"{path / name} is missing, or its mode is wrong"
         return ""
 
-    def keep_passport(self, release: str, passport: Passport) -> None:
-        """Beside the release; a newer one takes its place."""
+    def keep_passport(self, release: str, passport: Passport, *, instead_of: Sequence[Passport] = ()) -> None:
+        """Beside the release and the other passports that it has; those that it takes the place of go then."""
+        name = _name_passport(release, passport)
         with on_disk(self._passports):
-            for name, text in ((f"{release}.json.sig", passport.signature), (f"{release}.json", passport.text)):
-                new = self._passports / f".{name}.{os.urandom(3).hex()}"
+            for path, text in ((f"{name}.sig", passport.signature), (name, passport.text)):
+                new = self._staging / f"{path}.{os.urandom(3).hex()}"
                 self._disk.write_file(new, text.encode())
-                self._disk.rename(new, self._passports / name)
+                self._disk.rename(new, self._passports / path)
             self._disk.sync_folder(self._passports)
+            for old in (one for one in instead_of if one.name != name):
+                self._drop_passport(release, old)
+
+    def find_passports(self, release: str) -> tuple[Passport, ...]:
+        """All that lie beside the release, as they are; without a signature where none can be read."""
+        found = []
+        for path in find_passport_files(self._passports, release):
+            with suppress(OSError):
+                text = path.read_bytes().decode(errors="replace")
+                found.append(Passport(text, _read_text(path.with_name(f"{path.name}.sig")), path.name))
+        return tuple(found)
 
     def find_passport(self, release: str) -> Passport | None:
-        """What lies beside the release; None when nothing readable does."""
-        path = self._passports / f"{release}.json"
-        try:
-            return Passport(path.read_text(), path.with_name(f"{path.name}.sig").read_text())
-        except (OSError, ValueError):
-            return None
+        """The first of them."""
+        return next(iter(self.find_passports(release)), None)
+
+    def _drop_passport(self, release: str, passport: Passport) -> None:
+        name = passport.name or _name_passport(release, passport)
+        for path in (name, f"{name}.sig"):
+            with suppress(OSError):
+                self._disk.unlink(self._passports / path)
+
+    def check_closed(self, release: str) -> None:
+        """Raises DsopsError while a process has a file of it open that no other release holds (R8)."""
+        for name, digest in _read_files(self.path(release)).items():
+            file = self.path(release) / name
+            if self._blobs.count_links(digest) <= 1 and is_open(file):
+                mend = "something still runs on it: `fuser -v` on the file names it; stop that first"
+                raise DsopsError(f"{release} is open in a process of this node", where=str(file), mend=mend)
 
     def detach(self, release: str) -> Detached:
         """Takes a release away as a whole: no half of it is ever seen. Whether it may go is the brain's to say."""
@@ -197,9 +224,8 @@ class Releases:
         with on_disk(path):
             self._disk.rename(path, away)
             self._disk.sync_folder(self._folder)
-        for name in (f"{release}.json", f"{release}.json.sig"):
-            with suppress(OSError):
-                self._disk.unlink(self._passports / name)
+        for passport in self.find_passports(release):
+            self._drop_passport(release, passport)
         return Detached(away, digests)
 
     def destroy(self, detached: Detached, *, spare_wanted: bool = False) -> int:
@@ -208,6 +234,8 @@ class Releases:
         The manifest is the last to go: after a kill it says to `clean_staging` which blobs are left.
         """
         with self._content, on_disk(detached.path):
+            # Nothing of it may go while the release itself could come back: a kill may have been before this.
+            self._disk.sync_folder(self._folder)
             for child in sorted(detached.path.iterdir()):
                 if child.is_dir() and not child.is_symlink():
                     self._disk.remove_tree(child)
@@ -225,6 +253,7 @@ class Releases:
 
     def clean_staging(self, *, at: float) -> None:
         """Takes away what a kill left there, and half a push that nobody went on with. For a helper that starts."""
+        self._blobs.begin_boot()
         for path in self._staging.iterdir():
             with suppress(OSError, DsopsError):
                 if path.name.startswith("r") and path.is_dir():
@@ -258,6 +287,7 @@ class Releases:
         """Puts each file that is not as it was built in its place again, by rename: whoever reads sees no gap."""
         path = self.path(release.id)
         new = self._staging / f"{release.id}.file-{os.urandom(3).hex()}"
+        folders = {path / parent for name in release.files for parent in Path(name).parents}
         with on_disk(path):
             for name, entry in release.files.items():
                 blob, file = self._blobs.path(entry.sha256), path / name
@@ -270,7 +300,13 @@ class Releases:
                 if _seen(path / name) != (0o444, len(data)) or (path / name).read_bytes() != data:
                     self._disk.write_file(new, data)
                     self._disk.rename(new, path / name)
-            self._disk.sync_folder(path)
+            for folder in sorted(folders, reverse=True):
+                self._disk.sync_folder(folder)
+
+    def _sync_names(self) -> None:
+        self._blobs.sync()
+        with on_disk(self._folder):
+            self._disk.sync_folder(self._folder)
 
     def _protect(self, file: Path) -> None:
         with self._disk.opened(file, os.O_RDONLY) as fd:
@@ -296,15 +332,32 @@ class Releases:
         return Summary(
             release=path.name,
             size=sum(_read_sizes(data).values()),
-            passport=(self._passports / f"{path.name}.json").is_file(),
+            passport=bool(find_passport_files(self._passports, path.name)),
             since=(path / MANIFEST).stat().st_mtime,
             **words,
         )
 
 
+def find_passport_files(folder: Path, release: str) -> list[Path]:
+    """The passports of a release, each beside its signature; the first name is that of an older dsops."""
+    return sorted(folder.glob(f"{release}.json")) + sorted(folder.glob(f"{release}.*.json"))
+
+
 def sum_sizes(release: Release) -> dict[str, int]:
     """sha256 -> bytes of every blob that a release needs."""
     return {entry.sha256: entry.size for entry in release.files.values()}
+
+
+def _name_passport(release: str, passport: Passport) -> str:
+    """Its file is named by its content: a new one never lies beside the signature of an older one."""
+    return f"{release}.{get_key(passport.text.encode())}.json"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def _is_same(file: Path, other: Path) -> bool:

@@ -108,8 +108,10 @@ class Tiers:
 
     def _build(self, release: str, own: Own, source: Releases, target: Releases) -> None:
         target.build(own.manifest, own.signature)
-        if (passport := source.find_passport(release)) and target.find_passport(release) != passport:
-            target.keep_passport(release, passport)
+        there = target.find_passports(release)
+        for passport in source.find_passports(release):
+            if passport not in there:
+                target.keep_passport(release, passport)
 
 
 def _copy_one(digest: str, size: int, source: Blobs, target: Blobs, *, tick: Tick) -> None:
