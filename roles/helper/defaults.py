@@ -26,3 +26,6 @@ class Helper:
     store_hot_reserve: float = 0.1
     # The hot tier dies with any of its disks (storage_raid0 says so too): what is known good is kept cold as well.
     store_hot_is_raid0: bool = False
+    # Whether a release may come in without a passport for the server's hardware: "when_there" lets one in that has
+    # none at all, "demanded" lets none in. One whose passports are all of other hardware never comes in.
+    store_passport: str = "when_there"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Policy
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
@@ -21,7 +22,7 @@ CONFIG = "/etc/dsops/store.toml"
 SIGNERS = "/etc/dsops/allowed_signers"
 GROUP = "dsops-store"
 HOME = "/var/lib/dsops"
-FOLDERS = ("blobs", "lanes", "passports", "releases", "slots", "staging", "state")
+FOLDERS = ("audit", "blobs", "lanes", "passports", "releases", "slots", "staging", "state")
 
 
 @deploy("helper")
@@ -30,6 +31,7 @@ def helper() -> None:
     said = add_tiers(settings(Helper), settings(Storage))
     base = settings(Base)
     check_tiers(said)
+    check_passport(said)
     namespace = said.store_namespace or find_namespace(base.bundle_namespace)
     signers = _read_signers(Path(base.bundle_allowed_signers), namespace)
     # Its group may speak to the helper: the operators' door, and the agent.
@@ -86,6 +88,13 @@ def check_tiers(said: Helper) -> None:
     if not 0 <= said.store_hot_reserve < 1:
         mend = "a share from 0 to below 1, such as 0.1"
         raise DeployError(f"store_hot_reserve is {said.store_hot_reserve:g}\n  mend: {mend}")
+
+
+def check_passport(said: Helper) -> None:
+    """Raises DeployError before any change."""
+    if said.store_passport not in list(Policy):
+        mend = f"one of {', '.join(Policy)}"
+        raise DeployError(f"store_passport is {said.store_passport!r}\n  mend: {mend}")
 
 
 def is_place(cold: str) -> bool:

@@ -11,7 +11,7 @@ GROUPS = ("gpu",)
 HOME = "/var/lib/dsops"
 SOCKET = "/run/dsops-helper.sock"
 DOOR = "/opt/dsops/venv/bin/dsops node"
-FOLDERS = ("blobs", "lanes", "passports", "releases", "slots", "staging", "state")
+FOLDERS = ("audit", "blobs", "lanes", "passports", "releases", "slots", "staging", "state")
 
 
 def read_releases(host: Host) -> Any:
@@ -49,6 +49,12 @@ def test_every_release_is_whole_and_all_links_lead_where_the_journal_says(host: 
     assert said["damage"] == []
     # One that an older dsops put there is nobody's now; `dsops node release remove` takes it away.
     assert {one["release"]: one["damage"] for one in said["releases"] if one["damage"] and one["state"] != "held"} == {}
+
+
+def test_the_audit_is_whole_and_has_all_that_the_journal_has(host: Host) -> None:
+    said = json.loads(host.check_output(f"{DOOR} audit verify --json"))
+    assert (said["ok"], said["flaws"], said["lag"]) == (True, [], "")
+    assert not host.check_output(f"find {HOME}/audit ! -user root | head -n 5")
 
 
 def test_the_cold_tier_is_there_whole_and_roots_alone(host: Host) -> None:

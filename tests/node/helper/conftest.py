@@ -48,6 +48,10 @@ class Talk:
             self("receive", sha256=one["sha256"], size=len(data), offset=held, payload=data[held:])
         return self("admit", manifest=made.manifest.decode(), signature=made.signature.decode())
 
+    def bring_passports(self, made: Made, *pairs: dict[str, str]) -> dict[str, Any]:
+        """A release that is there already, with its passports."""
+        return self("admit", manifest=made.manifest.decode(), signature=made.signature.decode(), passports=list(pairs))
+
     def bring(self, release: str, **words: Any) -> dict[str, Any]:
         """Activates and proves."""
         self("activate", release=release, who="kim", reason="new", **words)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dsops.core.events import Activate, Proven, Rollback
+from dsops.core.events import Activate, Proven, Refuted, Rollback, Widen
+from dsops.core.lanes import LANES
 from dsops.core.state import Step
 from dsops.node.helper.tell import Note
 from dsops.node.run import Done
 from dsops.node.store.disk import Disk
 from dsops.node.store.journal import journal_path, scan_journal
-from dsops.node.store.pointers import LANES
 
 from tests.node.store.bed import CHANGING, Bed, Made, Signer, Systemd, make_release, make_root, make_signer
 from tests.node.store.test_errors import check_consistent
@@ -71,6 +71,26 @@ def activate(bed: Bed, made: Made) -> None:
     bed.desk().moves.act(Activate(made.id, bed.at, "kim", "new"), note=NOTE)
 
 
+def activate_share(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Activate(made.id, bed.at, "kim", "new", share=5), note=NOTE)
+
+
+def activate_alone(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Activate(made.id, bed.at, "kim", "new", alone=True), note=NOTE)
+
+
+def refute(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Refuted(bed.at, "wrong", lasting=True, release=made.id), note=NOTE)
+
+
+def widen(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Widen(made.id, 25, bed.at, "kim", "so far good"), note=NOTE)
+
+
+def widen_all(bed: Bed, made: Made) -> None:
+    bed.desk().moves.act(Widen(made.id, 100, bed.at, "kim", "so far good"), note=NOTE)
+
+
 def prove(bed: Bed, made: Made) -> None:
     bed.desk().moves.act(Proven(bed.at, made.id), note=NOTE)
 
@@ -98,6 +118,13 @@ LIVES: dict[str, tuple[Act, ...]] = {
     "rollback": (push, activate, prove, roll_back),
     "cold rollback": (push, activate, prove, roll_back_cold),
     "age": (push, activate, prove, age),
+    "canary": (push, activate_share, prove),
+    "widen": (push, activate_share, prove, widen),
+    "take over": (push, activate_share, prove, widen_all),
+    "return": (push, activate_share, prove, widen, refute),
+    "alone": (push, activate_alone),
+    "prove alone": (push, activate_alone, prove),
+    "refute alone": (push, activate_alone, refute),
 }
 
 
@@ -161,7 +188,8 @@ def kill_at_every_moment(memory: Path, life: str) -> None:
         state, _ = bed.desk().moves.recover()
         check_consistent(bed, is_served=True)
         assert state.active
-        assert bed.serves()[1] == state.active.release
+        if not state.canary:
+            assert bed.serves()[1] == state.active.release
         assert bed.desk().hands.pointers.find_damage(state) == []
         seqs = read_seqs(bed)
         assert seqs == list(range(seqs[0], seqs[-1] + 1))
@@ -176,11 +204,13 @@ def read_seqs(bed: Bed) -> list[int]:
 
 
 def go_on(bed: Bed, pair: tuple[Made, Made], third: Made) -> None:
-    """What waits for its proof is proven; then another release is brought in as ever."""
+    """What waits for its proof is proven, and a canary taken back; then another release is brought in as ever."""
     state, _ = bed.desk().moves.read()
-    if state.move:
+    if state.move and not state.canary:
         assert state.move.step is Step.PROVE
         bed.desk().moves.act(Proven(bed.at), note=NOTE)
+    if bed.desk().moves.read()[0].canary:
+        roll_back_cold(bed, pair[1])
     for made in (pair[1], third):
         push(bed, made)
     assert not [path for path in (bed.root / "staging").iterdir() if path.suffix == ".rotten"]

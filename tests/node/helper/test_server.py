@@ -20,6 +20,17 @@ from tests.node.helper.conftest import Talk, serving
 from tests.node.store.bed import Bed, Made, Signer, make_release, make_signer
 
 
+def test_a_proof_names_the_move_that_it_is_about(talk: Talk, one: Made) -> None:
+    talk.push(one)
+    talk("activate", release=one.id, who="kim", reason="new")
+    began = talk("state")["state"]["move"]["began"]
+    with pytest.raises(DsopsError, match="about an earlier move"):
+        talk("proven", release=one.id, began=began - 60, evidence="8 of 8")
+    with pytest.raises(DsopsError, match="began should be a time"):
+        talk("proven", release=one.id, began="now", evidence="8 of 8")
+    assert talk("proven", release=one.id, began=began, evidence="8 of 8")["state"]["active"]["release"] == one.id
+
+
 def test_a_pushed_release_is_activated_proven_and_rolled_back(talk: Talk, bed: Bed, one: Made, two: Made) -> None:
     assert talk.push(one) == {"ok": True, "release": one.id, "new": True, "signer": "signer"}
     talk.push(two)
@@ -171,7 +182,7 @@ def test_a_release_that_does_not_fit_into_memory_is_refused_before_anything_is_d
     with pytest.raises(DsopsError, match=r"needs .* GB of memory") as caught:
         talk("activate", release=one.id, who="kim", reason="x")
     assert "drain" in caught.value.mend
-    assert "placement" in caught.value.mend or "place" in caught.value.mend
+    assert "--alone" in caught.value.mend
     assert bed.systemd.asked == []
 
 

@@ -1,6 +1,5 @@
 """The two tiers over the helper's real socket: what goes cold, what comes back, what is told, and what is refused."""
 
-import json
 import os
 import threading
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Run
 from dsops.core.state import Active, Stage
 from dsops.core.tiers import ColdError
 from dsops.node.helper.keeper import Keeper, build_keeper
@@ -19,10 +19,13 @@ from dsops.node.store.cold import STAMP
 from dsops.node.store.disk import Disk
 from dsops.node.store.journal import journal_path, read_history
 
+from tests.core.passports import COLD, CPU, T4
+from tests.core.passports import make as make_passport
 from tests.node.helper.conftest import Talk, serving
 from tests.node.store.bed import Bed, Made, Signer, make_cold, make_release, make_root
 
 KIM = {"who": "kim", "reason": "room"}
+RUNS = (Run(COLD, 100.0, 7.5),)
 
 
 @pytest.fixture
@@ -162,20 +165,22 @@ def test_the_list_tells_the_way_and_the_seconds_of_each(talk: Talk, bed: Bed, ma
         made[3].id: ("hot", "", None),
     }
     assert [name for name, one in said.items() if one["back"]] == [made[2].id]
-    passport = json.dumps({"load_seconds": 7.5})
-    talk("admit", manifest=made[1].manifest.decode(), signature=made[1].signature.decode(), passport=passport)
+    talk.bring_passports(made[1], bed.signer.certify(make_passport(release=made[1].id, runs=RUNS)))
     assert listed(talk)[made[1].id]["seconds"] == 10.5
 
 
 def test_a_passport_travels_with_its_release(talk: Talk, bed: Bed, made: tuple[Made, ...]) -> None:
-    one, passport = made[0], json.dumps({"load_seconds": 7.5})
+    one = made[0]
+    pairs = [bed.signer.certify(make_passport(release=one.id, runs=RUNS, hardware=kind)) for kind in (CPU, T4)]
     talk.push(one)
-    talk("admit", manifest=one.manifest.decode(), signature=one.signature.decode(), passport=passport)
+    talk.bring_passports(one, *pairs)
     talk("cool", release=one.id, **KIM)
     assert not list((bed.root / "passports").iterdir())
     assert listed(talk)[one.id]["seconds"] == 10.5
+    assert len(listed(talk)[one.id]["passports"]) == 2
     talk("heat", release=one.id, **KIM)
-    assert (bed.root / "passports" / f"{one.id}.json").read_text() == passport
+    held = bed.desk().releases.find_passports(one.id)
+    assert {(paper.text, paper.signature) for paper in held} == {(pair["text"], pair["signature"]) for pair in pairs}
 
 
 @pytest.mark.parametrize("how", ["rot", "short", "gone"])

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.node.helper.desk import build_desk
+from dsops.node.helper.desk import build_desk, write_log
 from dsops.node.helper.keeper import build_keeper
 from dsops.node.helper.server import Server, get_listener
 from dsops.node.run import run
 from dsops.node.store.config import PATH, read_store_config
 from dsops.node.store.disk import Disk
+from dsops.node.store.ledger import Ledger
 
 
 def main() -> None:
@@ -29,10 +30,15 @@ def main() -> None:
             return
         folder = os.environ.get("RUNTIME_DIRECTORY")
         seen = Path(folder) / "seen.json" if folder else None
-        desk = build_desk(config, disk=Disk(), run=run, seen=seen)
+        ledger = Ledger(config.root, Disk(), log=write_log)
+        desk = build_desk(config, disk=Disk(), run=run, seen=seen, ledger=ledger)
         desk.moves.begin()
+        ledger.begin()
         desk.releases.clean_staging(at=desk.now())
-        Server(desk, get_listener(said.socket), keeper=build_keeper(desk)).serve()
+        server = Server(desk, get_listener(said.socket), keeper=build_keeper(desk))
+        server.serve()
+        while not ledger.flush():
+            server.serve()  # what hangs in the disk could not end, and the next one could not begin
     except DsopsError as error:
         print(f"error: {error}\n  mend: {error.mend}", file=sys.stderr)
         sys.exit(1)

@@ -4,14 +4,28 @@ import time
 from dataclasses import replace
 
 from dsops.core.errors import DsopsError
-from dsops.core.events import Activate, Adopt, Clear, Confirm, Halt, Proven, Refuted, Restarted, Rollback, Unmark
+from dsops.core.events import (
+    Activate,
+    Adopt,
+    Clear,
+    Confirm,
+    Halt,
+    Proven,
+    Refuted,
+    Restarted,
+    Rollback,
+    Unmark,
+    Widen,
+)
 from dsops.core.node import find_target, step
 from dsops.core.state import SLOTS, Epoch, NodeState, Policy, to_data
+from dsops.node.helper.afresh import stop_and_forget
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.effects import unit_of
 from dsops.node.helper.listing import find_missing, find_nowhere, look_cold, tell_cold
 from dsops.node.helper.memory import read_memory
+from dsops.node.helper.passport import check_activation
 from dsops.node.helper.signature import check_signature_file
 from dsops.node.helper.tell import Told
 from dsops.node.store.pointers import check_release_id
@@ -26,23 +40,40 @@ def tell_state(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb
     return {"state": to_data(state), "seq": seq}
 
 
+def tell_environment(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
+    return {"environment": desk.moves.environment()}
+
+
 def activate(desk: Desk, asked: Asked) -> Answer:
     release, epoch, note = asked.release, asked.request.find_epoch(), asked.get_note()
+    share = asked.request.get_number("share") if "share" in asked.request.words else 100
+    alone = asked.request.get_flag("alone")
     lies_cold = _find_lying_cold(desk, release)
 
     def make(state: NodeState) -> Activate:
-        event = Activate(release, desk.now(), note.who, note.reason, epoch)
+        event = Activate(release, desk.now(), note.who, note.reason, epoch, share=share, alone=alone)
         after, _ = step(state, event, desk.config.policy)  # its own refusals come first: they cost nothing
         if lies_cold:
             raise lies_cold
         desk.releases.get(release)
         _check_signed(desk, release)
+        check_activation(desk, release, asked.request)
         _check_memory(desk, release, before=state, after=after)
         return event
 
     if desk.releases.has(release):
         # Hashing may take long after a boot: it must not hold the lock while a rollback waits for it.
         desk.releases.check_whole(release)
+    return _said(desk.moves.act(make, note=note, epoch=epoch))
+
+
+def widen(desk: Desk, asked: Asked) -> Answer:
+    release, epoch, note = asked.release, asked.request.find_epoch(), asked.get_note()
+    share = asked.request.get_number("share")
+
+    def make(_: NodeState) -> Widen:
+        return Widen(release, share, desk.now(), note.who, note.reason, epoch)
+
     return _said(desk.moves.act(make, note=note, epoch=epoch))
 
 
@@ -65,27 +96,35 @@ def _check_signed(desk: Desk, release: str) -> None:
 def _check_memory(desk: Desk, release: str, *, before: NodeState, after: NodeState) -> None:
     memory = read_memory(desk.meminfo)
     need = (1 + desk.config.memory_reserve) * sum(sum_sizes(desk.releases.get(release)).values())
-    slot = after.move.slot if after.move else ""
-    # What runs in the slot now ends before the new release loads.
-    ends = before.release_in(slot)
-    is_running = bool(ends) and bool(desk.hands.find_warm((slot,), seconds=0.0))
-    freed = sum(sum_sizes(desk.releases.get(ends)).values()) if is_running and desk.releases.is_usable(ends) else 0
+    move = after.move
+    assert move
+    # What runs in the slot now ends before the new release loads; where it comes in alone, the other one too.
+    freed = sum(_count_running(desk, before, slot) for slot in SLOTS if slot == move.slot or move.alone)
     if memory.available + freed < need:
         have = f"{(memory.available + freed) / 1e9:.2f} GB"
-        what = f"{release} needs {need / 1e9:.2f} GB of memory beside what runs, {have} are available"
-        mend = "this node cannot hold two copies: drain it and place the release by a deploy, or free memory"
-        raise DsopsError(what, where="memory", mend=mend)
+        beside = "even with both slots stopped" if move.alone else "beside what runs"
+        what = f"{release} needs {need / 1e9:.2f} GB of memory {beside}, {have} are available"
+        mend = "this node cannot hold two copies: `dsops drain NODE`, then activate with `--alone`; or free memory"
+        raise DsopsError(what, where="memory", mend="free memory" if move.alone else mend)
+
+
+def _count_running(desk: Desk, state: NodeState, slot: str) -> int:
+    """Bytes that come free when the slot's Triton ends; 0 when none runs."""
+    ends = state.release_in(slot)
+    is_running = bool(ends) and bool(desk.hands.find_warm((slot,), seconds=0.0))
+    return sum(sum_sizes(desk.releases.get(ends)).values()) if is_running and desk.releases.is_usable(ends) else 0
 
 
 def proven(desk: Desk, asked: Asked) -> Answer:
     release = asked.release
     note = replace(asked.note, reason=asked.request.find_text("evidence"))
-    return _said(desk.moves.act(Proven(desk.now(), release), note=note))
+    return _said(desk.moves.act(Proven(desk.now(), release, asked.request.find_time("began")), note=note))
 
 
 def refuted(desk: Desk, asked: Asked) -> Answer:
     release, lasting, note = asked.release, asked.request.get_flag("lasting"), asked.get_note()
-    return _said(desk.moves.act(Refuted(desk.now(), note.reason, lasting, release), note=note))
+    event = Refuted(desk.now(), note.reason, lasting, release, asked.request.find_time("began"))
+    return _said(desk.moves.act(event, note=note))
 
 
 def age(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every verb's form
@@ -98,7 +137,7 @@ def roll_back(desk: Desk, asked: Asked) -> Answer:
     own = request.get_flag("own")
     if not asked.is_person and not own:
         raise DsopsError("the agent may roll back on its own account only", mend="own=true")
-    to = check_release_id(request.words["to"]) if request.words.get("to") else ""
+    to, leaves = (check_release_id(request.words[key]) if request.words.get(key) else "" for key in ("to", "leaves"))
 
     made: list[Rollback] = []
 
@@ -115,6 +154,7 @@ def roll_back(desk: Desk, asked: Asked) -> Answer:
             to=to,
             epoch=epoch,
             missing=missing,
+            leaves=leaves,
         )
         made.append(event)
         return event
@@ -166,10 +206,14 @@ def restart(desk: Desk, asked: Asked) -> Answer:
     what, note = asked.request.get_text("unit"), asked.get_note()
     if what not in ("slot", "gateway"):
         raise DsopsError(f"{what!r} is nothing to restart", where="unit", mend="slot or gateway")
+    is_afresh = asked.is_person and what == "slot" and asked.request.get_flag("afresh")
     units: list[str] = []
+    cached: list[float | None] = []
 
     def ask(state: NodeState) -> None:
         units.append(GATEWAY if what == "gateway" else unit_of(_get_slot(state)))
+        if is_afresh and state.active:
+            cached.append(stop_and_forget(desk, units[0], state.active.release))
         desk.hands.ask_restart(units[0])
 
     if asked.is_person:
@@ -178,7 +222,7 @@ def restart(desk: Desk, asked: Asked) -> Answer:
     else:
         state = desk.moves.act(Restarted(desk.now()), note=note, then=ask)
     desk.hands.wait_restart(units[0], seconds=RESTART_SECONDS)
-    return _said(state)
+    return _said(state) | ({"cached": cached[0]} if cached else {})
 
 
 def _get_slot(state: NodeState) -> str:

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.core.events import Forget
+from dsops.core.release import release_id
 from dsops.core.state import NodeState
 from dsops.core.tiers import Tier
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
-from dsops.node.helper.request import Request
+from dsops.node.helper.listing import find_missing
+from dsops.node.helper.passport import check_brought, keep
 from dsops.node.helper.signature import check_signature
 from dsops.node.helper.tiers import make_room
-from dsops.node.store.releases import Detached, Passport
+from dsops.node.store.releases import Detached
 from dsops.node.store.tiers import SPARE, Tiers
 from dsops.node.store.tree import adopt_tree, remove_tree
 from dsops.node.store.turn import Moving
@@ -36,13 +38,16 @@ def admit(desk: Desk, asked: Asked) -> Answer:
     manifest = request.get_text("manifest").encode()
     signature = request.find_text("signature").encode()
     signer = check_signature(manifest, signature, config=desk.config, run=desk.run)
-    return _admit(desk, manifest, signature, passport=_find_passport(request)) | {"signer": signer}
+    brought = check_brought(desk, request, release=release_id(manifest))
+    said = _admit(desk, manifest, signature)
+    keep(desk, brought, release=release_id(manifest))
+    return said | {"signer": signer}
 
 
 def adopt(desk: Desk, asked: Asked) -> Answer:
     tree = Path(asked.request.get_text("path"))
     manifest, signature = adopt_tree(tree, root=desk.config.root, blobs=desk.blobs, check=_signed(desk))
-    said = _admit(desk, manifest, signature, passport=None)
+    said = _admit(desk, manifest, signature)
     remove_tree(tree, disk=desk.moves.disk)
     return said
 
@@ -54,18 +59,11 @@ def _signed(desk: Desk) -> Callable[[bytes, bytes], None]:
     return check
 
 
-def _admit(desk: Desk, manifest: bytes, signature: bytes, *, passport: Passport | None) -> Answer:
+def _admit(desk: Desk, manifest: bytes, signature: bytes) -> Answer:
     release, is_new = desk.releases.build(manifest, signature)
     for damage in desk.releases.repair():
         desk.hands.log(f"mended: {damage}")
-    if passport:
-        desk.releases.keep_passport(release, passport)
     return {"release": release, "new": is_new}
-
-
-def _find_passport(request: Request) -> Passport | None:
-    text = request.find_text("passport")
-    return Passport(text, request.find_text("passport_signature")) if text else None
 
 
 def remove(desk: Desk, asked: Asked) -> Answer:
@@ -86,12 +84,17 @@ def _forget(desk: Desk, asked: Asked, *, is_hot: bool) -> int:
     """Bytes that came free on the hot tier."""
     release = asked.release
     away: list[Detached] = []
+    if is_hot:
+        desk.releases.check_closed(release)
 
     def take_away(state: NodeState) -> None:  # noqa: ARG001 - the brain has decided
         if is_hot:
             away.append(desk.releases.detach(release))
 
-    desk.moves.act(Forget(release, desk.now()), note=asked.note, then=take_away)
+    def make(state: NodeState) -> Forget:
+        return Forget(release, desk.now(), find_missing(desk, state))
+
+    desk.moves.act(make, note=asked.note, then=take_away)
     # Freeing a big release takes seconds: nobody must wait for that with a rollback.
     return sum(desk.releases.destroy(one) for one in away)
 

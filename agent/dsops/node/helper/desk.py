@@ -4,10 +4,12 @@ import sys
 import syslog
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsops.node.helper.audit import Scribe
 from dsops.node.helper.effects import Hands
+from dsops.node.helper.environment import read_environment
 from dsops.node.helper.hurry import Hurry
 from dsops.node.helper.memory import read_memory
 from dsops.node.helper.moves import Moves
@@ -16,6 +18,7 @@ from dsops.node.store.blobs import Blobs
 from dsops.node.store.cold import Cold
 from dsops.node.store.config import StoreConfig
 from dsops.node.store.disk import Disk
+from dsops.node.store.ledger import Ledger
 from dsops.node.store.pointers import Pointers
 from dsops.node.store.rate import Rate
 from dsops.node.store.releases import Releases
@@ -56,6 +59,7 @@ class Desk:
     meminfo: Path
     tiers: Tiers | None
     cold_look: Hurry
+    scribe: Scribe = field(default_factory=Scribe)
 
 
 def build_desk(
@@ -71,11 +75,16 @@ def build_desk(
     audit: Callable[[str], None] = write_audit,
     log: Callable[[str], None] = write_log,
     cold_disk: Disk | None = None,
+    ledger: Ledger | None = None,
 ) -> Desk:
-    """seen: where it remembers until the next boot what it hashed. cold_disk: when it is another door than `disk`."""
+    """seen: where it remembers until the next boot what it hashed. cold_disk: when it is another door than `disk`.
+
+    ledger: the audit chain; without one only `audit` hears.
+    """
     root = config.root
     hands = Hands(Pointers(root, disk), run, sleep=sleep, clock=clock, log=log)
     blobs = Blobs(root, disk, seen=seen)
+    scribe = Scribe(ledger, now)
     moves = Moves(
         root=root,
         policy=config.policy,
@@ -83,6 +92,8 @@ def build_desk(
         hands=hands,
         now=now,
         can_keep_warm=lambda: read_memory(meminfo).free_share >= config.memory_reserve,
+        environment=read_environment,
+        witness=scribe.tell_step,
     )
     releases = Releases(root, blobs, disk)
 
@@ -104,4 +115,5 @@ def build_desk(
         meminfo=meminfo,
         tiers=build_tiers() if config.cold else None,
         cold_look=Hurry("the cold disk", seconds=COLD_SECONDS),
+        scribe=scribe,
     )

@@ -10,6 +10,8 @@ from dsops.node.store.pointers import Pointers
 
 # A slot that gets another release serves nobody; what does not end by itself in so many seconds is killed.
 STOP_SECONDS = 5.0
+# After a kill the kernel frees a GPU's memory, which takes a moment.
+KILL_SECONDS = 20.0
 # What is in flight at a restart may end in so many seconds; a wedged engine would take its minute to be killed.
 RESTART_GRACE_SECONDS = 10.0
 
@@ -35,14 +37,17 @@ class Hands:
             case Link(slot, release):
                 self.pointers.set_slot(slot, release)
                 return f"slot {slot} holds {release or 'nothing'}"
-            case Lanes(slot):
-                self.pointers.set_lanes(slot)
-                return f"lanes lead to slot {slot}"
+            case Lanes(slot, share, other):
+                self.pointers.set_lanes(slot, share=share, other=other)
+                rest = f", the others to slot {other}" if other else ""
+                return f"lanes of {share} % lead to slot {slot}{rest}" if rest else f"lanes lead to slot {slot}"
             case Start(slot):
                 self._start(unit_of(slot))
                 return f"slot {slot} starts"
-            case Stop(slot):
+            case Stop(slot, wait):
                 self._stop(unit_of(slot))
+                if wait:
+                    self._await_end(unit_of(slot))
                 return f"slot {slot} stops"
 
     def find_warm(self, slots: tuple[str, ...], *, seconds: float) -> tuple[str, ...]:
@@ -83,6 +88,16 @@ class Hands:
         if disabled.code:
             self.log(f"{unit} could not be disabled: {disabled.stderr.strip()}")
         self._get("stop", "--no-block", unit)
+
+    def _await_end(self, unit: str) -> None:
+        """Until nothing of it holds memory any more. Raises DsopsError when even the kill does not end it."""
+        self._await_stop(unit)
+        end = self.clock() + KILL_SECONDS
+        while (state := self._show(unit, "ActiveState").get("ActiveState")) in ("active", "deactivating", "reloading"):
+            if self.clock() >= end:
+                mend = f"`dsops node logs {unit}`: a process that cannot be killed waits for its driver or disk"
+                raise DsopsError(f"{unit} is still {state}, so its memory is not free", mend=mend)
+            self.sleep(0.05)
 
     def _await_stop(self, unit: str) -> None:
         """So that the time for loading is not spent on the end of a Triton that hangs."""

@@ -1,16 +1,19 @@
 """The helper's list of releases: where each lies, what state it is in, and how soon it could serve."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from dsops.core.errors import DsopsError
 from dsops.core.node import find_target
-from dsops.core.state import Kind, NodeState
+from dsops.core.passport import parse_passport
+from dsops.core.state import Active, Bad, Kind, NodeState
 from dsops.core.tiers import COLD_BYTES_PER_SECOND, ColdError, Start, Tier, Way, render_seconds
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
-from dsops.node.store.releases import Summary
+from dsops.node.helper.memory import read_memory
+from dsops.node.helper.passport import tell_passports
+from dsops.node.store.releases import Passport, Summary
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Cold:
     reason: str = ""
     free: int | None = None
     good: tuple[str, ...] = ()
+    passports: Mapping[str, tuple[Passport, ...]] = field(default_factory=dict)
 
 
 NONE = Cold({}, {}, {}, {})
@@ -39,7 +43,17 @@ def tell_releases(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every v
         _describe(desk, one, state, cold=cold, back=back) for name, one in cold.releases.items() if name not in hot
     ]
     damage = desk.hands.pointers.find_damage(state)
-    return {"releases": releases, "damage": damage, "cold": _tell_tier(desk, cold)}
+    said = {"cold": _tell_tier(desk, cold), "memory": _tell_memory(desk), "passport": desk.config.passport.value}
+    return {"releases": releases, "damage": damage} | said
+
+
+def _tell_memory(desk: Desk) -> Answer:
+    """Bytes that something new may take; nothing where the kernel does not say."""
+    try:
+        memory = read_memory(desk.meminfo)
+    except DsopsError:
+        return {}
+    return {"free": memory.available, "total": memory.total}
 
 
 def look_cold(desk: Desk) -> Cold:
@@ -62,23 +76,26 @@ def _look_cold(desk: Desk) -> Cold:
     found = {one.release: one for one in releases.find_all()}
     damage = {name: releases.find_damage(name) for name in found}
     whole = [name for name in found if not damage[name]]
+    passports = {name: releases.find_passports(name) for name in found}
     return Cold(
         found,
         damage,
-        load={name: find_load(releases.find_passport(name), releases.get(name).probe.load_seconds) for name in whole},
+        load={name: find_load(passports[name], releases.get(name).probe.load_seconds) for name in whole},
         copy={name: tiers.count_heat(name) for name in whole},
         free=tiers.cold.blobs.count_free(),
         good=tiers.cold.find_good(),
+        passports=passports,
     )
 
 
-def find_load(passport: object, bound: float) -> float:
-    """Seconds of loading: what the passport measured, else the manifest's bound."""
-    try:
-        seconds = json.loads(getattr(passport, "text", ""))["load_seconds"]
-    except (ValueError, LookupError, TypeError):
-        return float(bound)
-    return float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else float(bound)
+def find_load(papers: Sequence[Passport], bound: float) -> float:
+    """Seconds of loading: what the newest passport measured, else the manifest's bound."""
+    found = []
+    for paper in papers:
+        with suppress(DsopsError):
+            found.append(parse_passport(paper.text.encode(), where=paper.name))
+    newest = max(found, key=lambda one: one.made_at, default=None)
+    return float(bound) if newest is None or newest.load_seconds is None else newest.load_seconds
 
 
 def find_start(desk: Desk, release: str, state: NodeState, *, cold: Cold) -> Start | None:
@@ -91,7 +108,7 @@ def find_start(desk: Desk, release: str, state: NodeState, *, cold: Cold) -> Sta
     except DsopsError:
         load = cold.load.get(release)
         return Start(Way.COLD, load, cold.copy.get(release, 0), rate) if load is not None else None
-    load = find_load(desk.releases.find_passport(release), found.probe.load_seconds)
+    load = find_load(desk.releases.find_passports(release), found.probe.load_seconds)
     slots = tuple(held.slot for held in state.slots if held.release == release)
     is_warm = bool(slots) and bool(desk.hands.find_warm(slots, seconds=0.0))
     return Start(Way.WARM if is_warm else Way.HOT, load)
@@ -133,12 +150,17 @@ def tell_cold(desk: Desk, what: str, release: str, *, cold: Cold) -> ColdError:
 
 
 def _describe(desk: Desk, one: Summary, state: NodeState, *, cold: Cold, back: str) -> Answer:
-    """since: when it last got the traffic, or was put here. seconds: until it could serve; way: how it would come."""
+    """since: when it last got the traffic, or was put here. seconds: until it could serve; way: how it would come.
+
+    share: percent of the traffic that it has.
+    """
     at = desk.now()
     bad = state.find_bad(one.release, at=at)
     active = state.active if state.active and state.active.release == one.release else None
     fallback = next((left for left in state.fallbacks if left.release == one.release), None)
     had = active or fallback
+    share = state.canary.share if state.canary else 0
+    is_canary = state.canary is not None and state.canary.release == one.release
     start = find_start(desk, one.release, state, cold=cold)
     is_hot, cold_damage = desk.releases.has(one.release), cold.damage.get(one.release, "")
     return {
@@ -147,10 +169,12 @@ def _describe(desk: Desk, one: Summary, state: NodeState, *, cold: Cold, back: s
         "quantization": one.quantization,
         "engine": one.engine,
         "bytes": one.size,
-        "state": "active" if active else "bad" if bad else "fallback" if fallback else "held",
+        "state": _name_state(active=active, is_canary=is_canary, bad=bad, fallback=fallback),
+        "share": 100 - share if active else share if is_canary else 0,
         "slot": next((held.slot for held in state.slots if held.release == one.release), ""),
         "bad": bad.reason if bad else None,
         "passport": one.passport,
+        "passports": tell_passports(desk.releases.find_passports(one.release) or cold.passports.get(one.release, ())),
         "since": had.since if had else one.since,
         "tier": find_tier(is_hot=is_hot, is_cold=one.release in cold.releases and not (is_hot and cold_damage)),
         "way": start.way if start else "",
@@ -160,6 +184,14 @@ def _describe(desk: Desk, one: Summary, state: NodeState, *, cold: Cold, back: s
         "damage": desk.releases.find_damage(one.release) if is_hot else cold_damage,
         "cold_damage": cold_damage,
     }
+
+
+def _name_state(*, active: Active | None, is_canary: bool, bad: Bad | None, fallback: Active | None) -> str:
+    if active:
+        return "active"
+    if is_canary:
+        return "canary"
+    return "bad" if bad else "fallback" if fallback else "held"
 
 
 def find_tier(*, is_hot: bool, is_cold: bool) -> Tier:

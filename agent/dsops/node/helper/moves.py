@@ -1,23 +1,41 @@
 """Takes events through the brain: locks, journals, acts, and after a kill goes on where the journal says."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from dsops.core.errors import DsopsError
-from dsops.core.events import Aged, Done, Event, Failed, Take
+from dsops.core.events import Aged, Done, Event, Failed, Resumed, Take
 from dsops.core.node import pending_effects, step
-from dsops.core.state import Epoch, NodeState, Policy, Step
+from dsops.core.state import WAITS, Epoch, NodeState, Policy, Step
 from dsops.node.helper.effects import Hands
 from dsops.node.helper.tell import Note, Told, tell
 from dsops.node.store.disk import Disk
-from dsops.node.store.journal import Journal, Record, read_state
+from dsops.node.store.journal import Journal, Record, Scan, read_state
 from dsops.node.store.lock import hold_lock
 
 OWN = Note("dsops")
 Make = Callable[[NodeState], Event]
 Then = Callable[[NodeState], None]
+Witness = Callable[[Record, NodeState, Note], None]
+
+
+class Book(Protocol):
+    """A journal and its lock, where a node is only played."""
+
+    def hold(self) -> AbstractContextManager[None]: ...
+
+    def load(self) -> Scan: ...
+
+    def append(self, record: Record) -> Record: ...
+
+    def read(self) -> tuple[NodeState, int]: ...
+
+
+def ignore(record: Record, before: NodeState, note: Note) -> None:
+    """For whoever keeps no audit."""
 
 
 def do_nothing(state: NodeState) -> None:
@@ -44,10 +62,16 @@ class Moves:
     now: Callable[[], float]
     # Whether there is memory to let the slot that was left run on.
     can_keep_warm: Callable[[], bool] = lambda: True
+    # What surrounds the release now; kept with one that becomes known-good.
+    environment: Callable[[], str] = lambda: ""
+    # None: the journal below root.
+    book: Book | None = None
+    # Hears of each transition once it is journalled; waits for nothing and raises nothing.
+    witness: Witness = ignore
 
     def read(self) -> tuple[NodeState, int]:
         """The state and its number, as last written."""
-        return read_state(self.root)
+        return self.book.read() if self.book else read_state(self.root)
 
     def begin(self) -> None:
         """Makes sure that there is a state: the first one is taken from the links."""
@@ -67,7 +91,7 @@ class Moves:
         event: or what makes it from the state; it may refuse. then: done under the lock, after the journal was written.
         """
         with self._session() as session:
-            self._finish(session)
+            self._resume(session)
             with suppress(DsopsError):
                 self._mend(session)
             try:
@@ -88,7 +112,7 @@ class Moves:
         event = Aged(self.now())
         if step(state, event, self.policy)[0] == state:
             return state
-        return self.act(event, note=OWN)
+        return self.act(replace(event, environment=self.environment()), note=OWN)
 
     def note(self, told: Told, *, note: Note, then: Then) -> NodeState:
         """A line of history for what changes no state, done under the lock."""
@@ -104,14 +128,14 @@ class Moves:
         Raises DsopsError when it still cannot be done.
         """
         with self._session() as session:
-            if error := self._finish(session):
+            if error := self._resume(session):
                 raise error
             return session.state, [*session.did, *self._mend(session)]
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        with hold_lock(self.root):
-            scan = Journal(self.root, self.disk).load()
+        with self.book.hold() if self.book else hold_lock(self.root):
+            scan = self._journal.load()
             for sentence in scan.spoiled:
                 self.hands.log(f"the journal is damaged: {sentence}")
             if scan.records:
@@ -123,7 +147,13 @@ class Moves:
             lost = f"; lost: {'; '.join(scan.spoiled)}" if scan.spoiled else ""
             release = found.active.release if found.active else ""
             self._write(session, found, Told("begin", release, f"the state is taken from the links{lost}"), OWN)
+            with suppress(DsopsError):
+                self._mend(session)  # a canary whose move was lost: its lanes lead back
             yield session
+
+    @property
+    def _journal(self) -> Book | Journal:
+        return self.book or Journal(self.root, self.disk)
 
     def _write(self, session: Session, after: NodeState, told: Told, note: Note) -> None:
         record = Record(
@@ -135,13 +165,24 @@ class Moves:
             who=note.who,
             state=after,
         )
-        session.seq = Journal(self.root, self.disk).append(record).seq
-        session.state = after
+        written = self._journal.append(record)
+        self.witness(written, session.state, note)
+        session.seq, session.state = written.seq, after
+
+    def _resume(self, session: Session) -> DsopsError | None:
+        """As `_finish`, for what a kill or an error left undone: the try is counted first.
+
+        A disk that does not take the count keeps nobody from making traffic safe.
+        """
+        if session.state.move:
+            with suppress(DsopsError):
+                self._advance(session, Resumed(self.now()))
+        return self._finish(session)
 
     def _finish(self, session: Session) -> DsopsError | None:
         """Does what the move must do now, step after step; the first error that kept it from its aim."""
         failed: DsopsError | None = None
-        while (move := session.state.move) and move.step is not Step.PROVE:
+        while (move := session.state.move) and move.step not in WAITS:
             try:
                 for effect in pending_effects(session.state):
                     session.did.append(self.hands.do(effect))
@@ -163,7 +204,7 @@ class Moves:
             self._write(session, session.state, Told("mend", "", "; ".join(mended)), OWN)
         return mended
 
-    def _advance(self, session: Session, event: Done | Failed) -> bool:
+    def _advance(self, session: Session, event: Done | Failed | Resumed) -> bool:
         after, _ = step(session.state, event, self.policy)
         if after == session.state:
             return False

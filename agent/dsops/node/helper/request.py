@@ -39,6 +39,13 @@ class Request:
             raise DsopsError(f"{key} should be a whole number from 0 on, is {value!r}", where=self.verb)
         return value
 
+    def find_time(self, key: str) -> float:
+        """Unix seconds; 0 when it is not there."""
+        value = self.words.get(key, 0.0)
+        if type(value) not in (int, float):
+            raise DsopsError(f"{key} should be a time in seconds, is {value!r}", where=self.verb)
+        return float(value)
+
     def get_flag(self, key: str) -> bool:
         """False when it is not there."""
         value = self.words.get(key, False)

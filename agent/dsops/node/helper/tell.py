@@ -17,11 +17,15 @@ from dsops.core.events import (
     Proven,
     Refuted,
     Restarted,
+    Resumed,
     Rollback,
     Take,
     Unmark,
+    Widen,
 )
-from dsops.core.state import Kind, NodeState, Step
+from dsops.core.lanes import SHARES
+from dsops.core.node import is_called_off
+from dsops.core.state import Move, NodeState, Step
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,25 @@ def tell(event: Event, before: NodeState, after: NodeState, *, note: Note) -> To
     because = f": {note.reason}" if note.reason else ""
     match event:
         case Activate():
-            slot = after.move.slot if after.move else "?"
-            return Told("activate", event.release, f"{event.release} goes into slot {slot}{because}")
+            return Told("activate", event.release, f"{event.release} goes into {_tell_place(after.move)}{because}")
+        case Widen():
+            return Told("widen", event.release, f"{event.release} is to get {event.share} % of the traffic{because}")
         case Rollback():
             return _tell_rollback(event, before, after, because=because)
         case Done():
             return _tell_done(before, after)
+        case Resumed():
+            return _tell_resumed(before, after)
         case Proven():
             release = before.move.release if before.move else ""
             return Told("proven", release, f"{release} gave accepted answers{because}")
         case Refuted():
             release = before.move.release if before.move else ""
-            return Told("refuted", release, f"{release} was refuted{because}")
+            return Told("refuted", release, f"{release} was refuted{because}{_tell_next(before, after)}")
         case Failed():
             release = before.move.release if before.move else ""
-            return Told("failed", release, f"{release} could not be started: {event.reason}")
+            what = f"{release} could not be started: {event.reason}"
+            return Told("failed", release, f"{what}{_tell_next(before, after)}")
         case Aged():
             return _tell_aged(after)
         case Unmark():
@@ -77,10 +85,40 @@ def tell(event: Event, before: NodeState, after: NodeState, *, note: Note) -> To
             return _tell_rest(event, after, because=because)
 
 
+def _tell_place(move: Move | None) -> str:
+    """Where a release comes in, and how."""
+    if move is None:
+        return "a slot"
+    first = ", once the other slot has stopped" if move.alone else ""
+    share = f", for {move.share} % of the traffic" if move.share < max(SHARES) else ""
+    return f"slot {move.slot}{first}{share}"
+
+
+def _tell_next(before: NodeState, after: NodeState) -> str:
+    """What follows from the end of a release that was to come; nothing where what serves just goes on."""
+    was, move = before.move, after.move
+    if move and move.step is Step.RETURN:
+        return f"; the lanes lead back to {after.active.release if after.active else 'nothing'}"
+    if was and was.alone and move:
+        return f"; {move.release} starts again in slot {move.slot}"
+    return f"; halted: {after.halted}" if after.halted and not before.halted else ""
+
+
+def _tell_resumed(before: NodeState, after: NodeState) -> Told:
+    was = before.move
+    assert was
+    if after.halted and not before.halted:
+        return Told("halt", was.release, f"halted: {after.halted}")
+    turns = after.move.turns if after.move else was.turns
+    return Told("resume", was.release, f"{was.kind} of {was.release} goes on at step {was.step} (transition {turns})")
+
+
 def _tell_rollback(event: Rollback, before: NodeState, after: NodeState, *, because: str) -> Told:
-    move = after.move
-    if move and move.kind is Kind.ACTIVATE:
-        return Told("refuted", move.release, f"the activation of {move.release} was called off{because}")
+    was, move = before.move, after.move
+    if was and is_called_off(was, event):
+        name = f"the canary {was.release}" if was.step is Step.CANARY else f"the activation of {was.release}"
+        what = f"{name} was called off{because}"
+        return Told("refuted", was.release, f"{what}{_tell_next(before, after)}")
     left = before.active.release if before.active else ""
     to = move.release if move else "?"
     how = "which runs still" if move and move.step is Step.SWITCH else "which must load first"
@@ -93,6 +131,13 @@ def _tell_done(before: NodeState, after: NodeState) -> Told:
     assert move
     if move.step is Step.START:
         return Told("started", move.release, f"slot {move.slot} starts with {move.release}")
+    if after.halted and not before.halted:
+        return Told("halt", move.release, f"halted: {after.halted}")
+    if after.canary:
+        return Told("canary", move.release, f"{move.share} % of the traffic go to {move.release} in slot {move.slot}")
+    if move.step is Step.RETURN:
+        active = before.active.release if before.active else "nothing"
+        return Told("returned", move.release, f"all the traffic goes to {active} again")
     if move.step is Step.SWITCH:
         warm = f"; slot {after.warm} is kept warm" if after.warm and not after.move else ""
         return Told("switched", move.release, f"the traffic goes to {move.release} in slot {move.slot}{warm}")

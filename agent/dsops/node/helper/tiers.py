@@ -77,6 +77,7 @@ def _check_cool(desk: Desk, release: str) -> None:
     if not desk.releases.has(release) and tiers.cold.releases.has(release):
         raise DsopsError(f"{release} lies on the cold tier already", mend="nothing is to be done")
     desk.releases.get(release)
+    desk.releases.check_closed(release)
     step(desk.moves.read()[0], Cool(release, desk.now()), desk.config.policy)
 
 

@@ -7,6 +7,7 @@ from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.node.helper import change, content, listing, tiers
 from dsops.node.helper.asked import Answer, Asked
+from dsops.node.helper.audit import tell_end, tell_traffic
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.peers import EVERYONE, PEOPLE, Peer
 
@@ -25,7 +26,20 @@ class Verb:
 
 
 def answer(desk: Desk, asked: Asked) -> Answer:
-    """Does what was asked. Raises DsopsError: unknown verb or word, not allowed, or refused."""
+    """Does what was asked, and tells the audit. Raises DsopsError: unknown verb or word, not allowed, or refused."""
+    verb = VERBS.get(asked.request.verb)
+    try:
+        said = _answer(desk, asked)
+    except DsopsError as error:
+        if verb and (verb.audited or (asked.caller.peer not in verb.may and not verb.reads)):
+            desk.scribe.tell_refused(asked, error)
+        raise
+    if verb and verb.audited and asked.is_person:
+        desk.scribe.tell_done(asked)
+    return said
+
+
+def _answer(desk: Desk, asked: Asked) -> Answer:
     request = asked.request
     verb = VERBS.get(request.verb)
     if verb is None:
@@ -38,32 +52,46 @@ def answer(desk: Desk, asked: Asked) -> Answer:
     said = verb.do(desk, asked)
     if verb.audited and asked.is_person:
         note = asked.note
-        about = [str(request.words[key]) for key in ("release", "unit", "to") if request.words.get(key)]
+        about = [str(request.words[key]) for key in ("release", "unit", "to", "share") if request.words.get(key)]
+        about += ["without a passport"] if request.words.get("without_passport") else []
         desk.audit(f"dsops: {' '.join([request.verb, *about])} by {note.who}: {note.reason}")
     return {"ok": True} | said
 
 
 FLEET = ("epoch", "holder")
+# The first two are how an older control host brings one.
+PASSPORTS = ("passport", "passport_signature", "passports")
+HARDWARE = ("hardware", "without_passport")
 VERBS: Mapping[str, Verb] = {
     "state": Verb(change.tell_state, EVERYONE, reads=True),
+    "environment": Verb(change.tell_environment, EVERYONE, reads=True),
     "have": Verb(content.tell_missing, PEOPLE, ("sums",), reads=True),
     "receive": Verb(content.receive, PEOPLE, ("sha256", "size", "offset")),
-    "admit": Verb(content.admit, PEOPLE, ("manifest", "signature", "passport", "passport_signature"), audited=True),
+    "admit": Verb(content.admit, PEOPLE, ("manifest", "signature", *PASSPORTS), audited=True),
     "adopt_tree": Verb(content.adopt, PEOPLE, ("path",), audited=True),
     "remove": Verb(content.remove, PEOPLE, ("release", "who", "reason"), audited=True),
     "cool": Verb(tiers.cool, PEOPLE, ("release", "who", "reason", "keep_hot"), audited=True),
     "heat": Verb(tiers.heat, PEOPLE, ("release", "who", "reason"), audited=True),
     "list": Verb(listing.tell_releases, EVERYONE, reads=True),
-    "activate": Verb(change.activate, PEOPLE, ("release", "who", "reason", *FLEET), audited=True),
-    "proven": Verb(change.proven, EVERYONE, ("release", "evidence")),
-    "refuted": Verb(change.refuted, EVERYONE, ("release", "reason", "lasting")),
+    "activate": Verb(
+        change.activate, PEOPLE, ("release", "who", "reason", "share", "alone", *HARDWARE, *FLEET), audited=True
+    ),
+    "widen": Verb(change.widen, PEOPLE, ("release", "share", "who", "reason", *FLEET), audited=True),
+    "proven": Verb(change.proven, EVERYONE, ("release", "began", "evidence")),
+    "refuted": Verb(change.refuted, EVERYONE, ("release", "began", "reason", "lasting")),
     "age": Verb(change.age, frozenset({Peer.ROOT, Peer.AGENT})),
-    "rollback": Verb(change.roll_back, EVERYONE, ("who", "reason", "own", "lasting", "to", *FLEET), audited=True),
-    "restart": Verb(change.restart, EVERYONE, ("unit", "reason", "who"), audited=True),
+    "rollback": Verb(
+        change.roll_back, EVERYONE, ("who", "reason", "own", "lasting", "to", "leaves", *FLEET), audited=True
+    ),
+    "restart": Verb(change.restart, EVERYONE, ("unit", "reason", "who", "afresh"), audited=True),
     "recover": Verb(change.recover, EVERYONE),
     "unmark": Verb(change.unmark, PEOPLE, ("release", "who", "reason"), audited=True),
     "confirm": Verb(change.confirm, PEOPLE, ("release", "who", "reason"), audited=True),
     "halt": Verb(change.halt, EVERYONE, ("reason", "who")),
     "clear": Verb(change.clear, PEOPLE, ("who", "reason"), audited=True),
     "adopt": Verb(change.adopt_epoch, PEOPLE, (*FLEET, "who", "reason"), audited=True),
+    "audit": Verb(lambda desk, asked: tell_end(desk.scribe), EVERYONE, reads=True),  # noqa: ARG005
+    # The gateway did it already.
+    "drain": Verb(lambda desk, asked: tell_traffic(desk.scribe, asked), PEOPLE, ("who", "reason")),
+    "undrain": Verb(lambda desk, asked: tell_traffic(desk.scribe, asked), PEOPLE, ("who", "reason")),
 }
