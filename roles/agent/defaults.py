@@ -14,3 +14,5 @@ class Agent:
     agent_probe_seconds: float = 15.0
     # So long after its own start the agent takes traffic away, but restarts and rolls back nothing.
     agent_hold_seconds: float = 120.0
+    # From one request of dsops' own to a release to its next while a canary is out: in half an hour 2 s make 900.
+    agent_canary_pause_seconds: float = 2.0

@@ -91,6 +91,7 @@ def activated(release: str, *, seconds: int) -> Generator[Any, None, None]:
         return
     if active and state != "held":
         why = f"is marked bad ({found['bad']})" if found and found["bad"] else f"was left for {active} by somebody"
+        why = "is out as a canary" if state == "canary" else why
         logger.warning(
             f"[{host.name}] the bundle's release {release} {why}: {active} stays; see `dsops why {host.name}`"
         )

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.node.agent.releases import QUESTIONS
 from tests.node.sources.talker import END, HEAD, chunk, event
@@ -16,7 +17,10 @@ ANSWERS = dict(QUESTIONS.values())
 
 @dataclass
 class FakeNode:
-    """mode: right, wrong, hung. ready: of Triton. gateway_says: an error instead of answers, with its status."""
+    """mode: right, wrong, hung. ready: of Triton. gateway_says: an error instead of answers, with its status.
+
+    counted: tokens that the engine says an answer had. in_flight: what the gateway says, one look after the other.
+    """
 
     mode: str = "right"
     ready: bool = True
@@ -26,6 +30,8 @@ class FakeNode:
     asked: list[str] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
     tokens: int = 0
+    counted: int = 0
+    in_flight: Iterator[int] = field(default_factory=lambda: repeat(0))
     port: int = 0
     socket: Path | None = None
 
@@ -63,7 +69,8 @@ class FakeNode:
             self.plain(writer, {"ejected": False})
         else:
             slots = {"a": {"in_flight": 0, "tokens": self.tokens, "idle_seconds": None}}
-            said = {"drained": self.drained, "ejected": self.ejected, "in_flight": 0, "slots": slots}
+            in_flight = next(self.in_flight)
+            said = {"drained": self.drained, "ejected": self.ejected, "in_flight": in_flight, "slots": slots}
             self.plain(writer, said)
 
     def plain(self, writer: asyncio.StreamWriter, body: object, *, status: int = 200) -> None:
@@ -75,14 +82,20 @@ class FakeNode:
             await asyncio.sleep(60)
         self.tokens += 2
         text = ANSWERS[prompt] if self.mode == "right" else "rubbish"
-        first, last = event(**render(text[:1], {})), event(**render(text[1:], {"finish_reason": "stop"}))
+        end = {"finish_reason": "stop"} | ({"num_output_tokens": self.counted} if self.counted else {})
+        first, last = event(**render(text[:1], {})), event(**render(text[1:], end))
         writer.write(HEAD + chunk(first) + chunk(last) + END)
 
 
+N = TypeVar("N", bound=FakeNode)
+
+
 @asynccontextmanager
-async def run_node(folder: Path, *, has_gateway: bool = True, **changes: Any) -> AsyncIterator[FakeNode]:
+async def run_node(
+    folder: Path, *, has_gateway: bool = True, make: type[N] = FakeNode, **changes: Any
+) -> AsyncIterator[N]:
     """Both servers, on a free port and on folder/gateway.sock."""
-    node = FakeNode(**changes)
+    node = make(**changes)
     triton = await asyncio.start_server(node.serve, host="127.0.0.1", port=0)
     node.port = triton.sockets[0].getsockname()[1]
     servers = [triton]

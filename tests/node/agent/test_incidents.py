@@ -9,7 +9,8 @@ from dsops.core.blame import Peer
 from dsops.core.events import Activate
 from dsops.core.state import Stage
 from dsops.core.status import Blame, Condition, Finding, Verdict
-from dsops.node.agent.watch import Restarts, Settings
+from dsops.node.agent.settings import Settings
+from dsops.node.agent.watch import Restarts
 from dsops.node.sources.gateway import Ejected
 
 from tests.node.agent.world import PEERS, WALL, World, make_state

@@ -7,7 +7,7 @@ import pytest
 from dsops.core.blame import Ruling
 from dsops.core.looks import Code, Look, Witness
 from dsops.core.state import Active, Bad, NodeState, Stage
-from dsops.core.status import Blame, Condition, NodeStatus, Phase, ReleaseState, Verdict
+from dsops.core.status import Blame, Canary, Condition, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.core.verdict import Strikes
 from dsops.node.agent.app import is_idle
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig
@@ -224,15 +224,19 @@ def test_a_verdict_is_a_finding_with_its_condition_and_blame(codes: tuple[Code, 
 
 
 def test_one_strike_is_no_verdict_and_an_ejection_says_why() -> None:
-    def see_view(strikes: Strikes, ejected: str | None) -> list[tuple[str, Condition]]:
+    def see_view(strikes: Strikes, ejected: str | None, *, canary: Canary | None = None) -> list[tuple[str, Condition]]:
         words: dict[str, Any] = {"node": "gpu1", "slot": "a", "verdict": Verdict.UNKNOWN, "ruling": None}
-        found = find_findings(strikes=strikes, ejected=ejected, halted="", **words)
+        found = find_findings(strikes=strikes, ejected=ejected, halted="", canary=canary, **words)
         return [(finding.code, finding.condition) for finding in found]
 
     assert see_view(Strikes(), None) == []
     assert see_view(Strikes(bad=(look(Code.WRONG),)), None) == [("slot.suspect", Condition.DEGRADED)]
     assert see_view(Strikes(), "it hangs") == [("slot.ejected", Condition.DEGRADED)]
     assert see_view(Strikes(bad=(look(Code.HUNG),)), "it hangs") == [("slot.ejected", Condition.HUNG)]
+    canary = Canary("r3", "b", 5, 1.0, Verdict.UNKNOWN)
+    assert see_view(Strikes(), None, canary=canary) == []
+    doubt = replace(canary, reason="p1 was answered wrong")
+    assert see_view(Strikes(), None, canary=doubt) == [("canary.suspect", Condition.DEGRADED)]
 
 
 @pytest.mark.parametrize(

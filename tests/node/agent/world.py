@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dsops.core import events as core
@@ -12,7 +12,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.progress import Progress
 from dsops.core.prompts import Prompt
 from dsops.core.release import Probe as Bounds
-from dsops.core.state import Active, Epoch, Held, NodeState, Policy, Stage, Step
+from dsops.core.state import WAITS, Active, Epoch, Held, NodeState, Policy, Stage
 from dsops.core.status import Finding, Phase, Proof
 from dsops.node.agent.events import (
     WHO,
@@ -34,13 +34,16 @@ from dsops.node.agent.events import (
     Prove,
     Proved,
     Seen,
+    SlotSeen,
     StopProving,
     Ticked,
     TrafficTold,
 )
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.prove import Refusal
-from dsops.node.agent.watch import Restarts, Settings, Watch
+from dsops.node.agent.settings import Settings
+from dsops.node.agent.situation import find_canary
+from dsops.node.agent.watch import Restarts, Watch
 from dsops.node.sources.gateway import Ejected, GatewayStatus, SlotTraffic
 from dsops.node.sources.golden import Golden
 from dsops.node.sources.http import Failure
@@ -84,6 +87,7 @@ class World:
     settings: Settings = field(default_factory=lambda: Settings("gpu1", hold_seconds=0.0))
     modes: dict[str, str] = field(default_factory=dict)
     load: bool = True
+    waiting: float = 0.0
     peers: tuple[Peer, ...] = PEERS
     findings: tuple[Finding, ...] = ()
     helper_says: str = ""
@@ -190,19 +194,25 @@ class World:
         engine.mode = self.modes.get(engine.release, "right")
 
     def see(self) -> Seen:
-        slot = self.lane
-        engine = self.engines.get(slot, Engine())
+        active, canary = self._see_slot(self.lane), find_canary(self.state)
         return Seen(
+            **{one.name: getattr(active, one.name) for one in fields(active)},
+            gateway=self._find_gateway(),
+            store=self.state,
+            seq=self.seq,
+            findings=self.findings,
+            canary=self._see_slot(canary.slot) if canary else None,
+        )
+
+    def _see_slot(self, slot: str) -> SlotSeen:
+        engine = self.engines.get(slot, Engine())
+        return SlotSeen(
             slot=slot,
             release=engine.release,
             phase=self._find_phase(engine),
             unit=self._find_unit(slot),
             progress=self._find_progress(engine),
             golden=Golden(engine.release, "m", BOUNDS, PROMPTS) if engine.release else None,
-            gateway=self._find_gateway(engine),
-            store=self.state,
-            seq=self.seq,
-            findings=self.findings,
         )
 
     def _find_phase(self, engine: Engine) -> Phase:
@@ -228,15 +238,22 @@ class World:
         total = engine.generated
         relayed, in_flight = (None, None) if self.gateway_is_wedged else (total, work)
         return Progress(
-            self.now, total, total, total, running=work, waiting=0.0, relayed=relayed, in_flight=in_flight, answers=True
+            self.now,
+            total,
+            total,
+            total,
+            running=work,
+            waiting=self.waiting,
+            relayed=relayed,
+            in_flight=in_flight,
+            answers=True,
         )
 
-    def _find_gateway(self, engine: Engine) -> GatewayStatus:
+    def _find_gateway(self) -> GatewayStatus:
         if not self.gateway_is_up or self.gateway_is_wedged:
             return GatewayStatus(reason="it does not answer")
-        return GatewayStatus(
-            drained=self.drained or None, ejected=self.ejected, slots={self.lane: SlotTraffic(1, engine.generated)}
-        )
+        slots = {slot: SlotTraffic(1, engine.generated) for slot, engine in self.engines.items()}
+        return GatewayStatus(drained=self.drained or None, ejected=self.ejected, slots=slots)
 
     # --- what the watch wants -----------------------------------------------------------------------------------
 
@@ -325,6 +342,7 @@ class World:
             self.handle(core.Proven(at=wall))
         elif call.verb == "refuted":
             words = {"reason": str(call.get("reason")), "lasting": bool(call.get("lasting"))}
+            words["release"] = str(call.get("release"))
             self.handle(core.Refuted(at=wall, **words))  # type: ignore[arg-type]
         elif call.verb == "age":
             self.handle(core.Aged(at=wall))
@@ -341,7 +359,7 @@ class World:
             self.finish(effects)
 
     def finish(self, effects: tuple[core.Effect, ...]) -> None:
-        while self.state.move and self.state.move.step is not Step.PROVE:
+        while self.state.move and self.state.move.step not in WAITS:
             for effect in effects:
                 self._apply(effect)
             self.state, effects = brain.step(self.state, core.Done(at=self.clock().wall), POLICY)
@@ -358,11 +376,15 @@ class World:
             if pid:
                 self.at(self.now + 0.01, lambda: Died(self.clock(), effect.slot, pid))
         elif isinstance(effect, core.Lanes):
-            self.lane = effect.slot
-            self.log.append((self.now, f"lanes {effect.slot}"))
+            self.lane = effect.slot if effect.share == 100 else effect.other
+            share = f" {effect.share}" if effect.share < 100 else ""
+            self.log.append((self.now, f"lanes {effect.slot}{share}"))
 
     def activate(self, release: str, **changes: Any) -> None:
         self.handle(core.Activate(release, self.clock().wall, "ann", "try", **changes))
+
+    def widen(self, release: str, share: int) -> None:
+        self.handle(core.Widen(release, share, self.clock().wall, "ann", "go on"))
 
     def did(self, *kinds: str) -> list[str]:
         """What was done, of these kinds."""

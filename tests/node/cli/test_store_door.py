@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Hardware
 from dsops.core.state import Move
 from dsops.core.status import Proof
 from dsops.node.agent.prove import Refusal
@@ -18,6 +19,7 @@ from tests.core.test_status import make_status
 from tests.node.helper.conftest import Talk, serving
 from tests.node.sources.server import Canned, serve
 from tests.node.store.bed import NAMESPACE, Bed, Made, Signer, make_release, make_root, make_signer
+from tests.node.test_cli import Gateway, run_gateway
 
 WHO = ["--who", "kim", "--reason", "new"]
 
@@ -55,6 +57,7 @@ class Bench:
             helper=self.talk.path,
             store=self.bed.root / "store.toml",
             prove=self.prove,
+            read_hardware=lambda: Hardware(cpu="Xeon", cores=2),
             sleep=self.sleep,
             clock=lambda: self.now,
             audit=lambda line: None,
@@ -200,7 +203,7 @@ def test_a_rollback_whose_target_fails_says_so(bench: Bench, pair: tuple[Made, M
     assert bench.ask("clear", *WHO, "--json")["state"]["halted"] == ""
 
 
-def bring(bench: Bench, pair: tuple[Made, Made]) -> None:
+def bring(bench: Bench, pair: tuple[Made, ...]) -> None:
     for made in pair:
         bench.push(made)
         bench.ask("release", "activate", made.id, *WHO, "--wait", "60", "--json")
@@ -252,6 +255,86 @@ def test_the_other_verbs_do_what_they_say(bench: Bench, pair: tuple[Made, Made])
     assert "adopt" in node.commands["release"].commands  # type: ignore[attr-defined]
     lines = bench.run("history", "-n", "3").output.splitlines()
     assert len([line for line in lines if "(kim)" in line or "(dsops)" in line]) == 3
+
+
+def test_a_canary_comes_in_grows_and_takes_over(bench: Bench, pair: tuple[Made, Made]) -> None:
+    one, two = pair
+    bring(bench, (one,))
+    bench.push(two)
+    words = [two.id, *WHO, "--epoch", "7", "--holder", "east", "--wait", "60"]
+    assert bench.run("release", "activate", *words, "--share", "1").output == f"{two.id} has 1 % of the traffic\n"
+    listed = bench.run("release", "list").output
+    assert f"{two.id}  canary   slot b" in listed
+    assert "; 1 % of the traffic" in listed
+    assert "; 99 % of the traffic" in listed
+    said = bench.ask("release", "widen", *words, "--share", "25", "--json")
+    assert (said["state"]["move"]["step"], said["state"]["move"]["share"]) == ("canary", 25)
+    error = bench.refuse("release", "widen", *words, "--share", "25")
+    assert "has 25 % already" in error.what
+    error = bench.refuse("release", "widen", two.id, *WHO, "--share", "50", "--epoch", "6", "--holder", "east")
+    assert "epoch 6 is older than 7" in error.what
+    assert bench.run("release", "widen", *words).output == f"{two.id} has the traffic\n"
+    assert bench.bed.serves() == ("b", two.id)
+
+
+def test_a_canary_is_taken_back_by_rollback(bench: Bench, pair: tuple[Made, Made]) -> None:
+    bring(bench, pair[:1])
+    bench.push(pair[1])
+    bench.ask("release", "activate", pair[1].id, *WHO, "--share", "5", "--wait", "60", "--json")
+    error = bench.refuse("release", "activate", pair[1].id, *WHO)
+    assert "step canary" in error.what
+    assert "widen" in error.mend
+    assert bench.run("rollback", *WHO).output.startswith(f"{pair[0].id} has the traffic (0.")
+    assert bench.bed.serves() == ("a", pair[0].id)
+
+
+def test_no_share_but_those_of_the_lanes_can_be_asked_for(bench: Bench, pair: tuple[Made, Made]) -> None:
+    done = bench.run("release", "widen", pair[0].id, *WHO, "--share", "10")
+    assert done.exit_code == 2
+    assert "'1', '5', '25', '50', '100'" in done.output
+
+
+def test_alone_a_release_comes_in_only_where_the_traffic_is_away(bench: Bench, pair: tuple[Made, Made]) -> None:
+    bring(bench, pair[:1])
+    bench.push(pair[1])
+    words = ["release", "activate", pair[1].id, *WHO, "--alone", "--wait", "60"]
+    assert "no gateway runs" in bench.refuse(*words).what
+    with run_gateway(Gateway(bench.bed.root / "no-gateway")) as gateway:
+        error = bench.refuse(*words)
+        assert "traffic still comes here" in error.what
+        assert "dsops drain" in error.mend
+        assert bench.bed.serves() == ("a", pair[0].id)
+        gateway.drained = {"reason": "rollout", "who": "kim"}
+        assert bench.run(*words).output == f"{pair[1].id} has the traffic\n"
+    assert set(bench.bed.systemd.since) == {"triton@b.service"}
+
+
+def test_traffic_is_not_let_in_while_nothing_would_answer(bench: Bench, pair: tuple[Made, Made]) -> None:
+    bring(bench, pair[:1])
+    bench.push(pair[1])
+    with run_gateway(Gateway(bench.bed.root / "no-gateway", drained={"reason": "rollout", "who": "kim"})) as gateway:
+        bench.ask("release", "activate", pair[1].id, *WHO, "--alone", "--json")
+        error = bench.refuse("undrain", "--who", "kim")
+        assert error.what == f"nothing would answer: {pair[1].id} comes in alone here (step prove)"
+        assert "rollback" in error.mend
+        assert gateway.drained
+        bench.talk("proven", release=pair[1].id, evidence="8 of 8")
+        assert bench.run("undrain", "--who", "kim").exit_code == 0
+        assert not gateway.drained
+
+
+def test_refuted_alone_the_old_one_is_proven_and_the_refusal_told(bench: Bench, pair: tuple[Made, Made]) -> None:
+    bring(bench, pair[:1])
+    bench.push(pair[1])
+    good = bench.proof
+    bench.proof = lambda move: Refusal("wrong") if move.release == pair[1].id else good(move)
+    with run_gateway(Gateway(bench.bed.root / "no-gateway", drained={"reason": "rollout", "who": "kim"})):
+        error = bench.refuse("release", "activate", pair[1].id, *WHO, "--alone", "--wait", "60")
+    assert error.what == f"{pair[1].id} was refused: wrong"
+    assert bench.proved[-2:] == [pair[1].id, pair[0].id]
+    assert bench.ask("release", "list", "--json")["damage"] == []
+    assert bench.bed.systemd.since.keys() == {"triton@a.service"}
+    assert bench.talk("state")["state"]["move"] is None
 
 
 @pytest.mark.parametrize(

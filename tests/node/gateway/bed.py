@@ -94,11 +94,16 @@ class Place:
 
     def control(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """One request on the control socket."""
+        answer: dict[str, Any] = json.loads(self.control_raw(method, path, body, {}))
+        return answer
+
+    def control_raw(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> bytes:
+        """The same, as the bytes that came."""
         connection = http.client.HTTPConnection("local")
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.socket))
-        connection.request(method, path, None if body is None else json.dumps(body))
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.request(method, path, None if body is None else json.dumps(body), dict(headers))
+        answer = connection.getresponse().read()
         connection.close()
         return answer
 

@@ -79,6 +79,25 @@ def test_a_release_without_golden_prompts_is_said(tmp_path: Path) -> None:
     assert "prompts.json: cannot be read" in files.golden_reason
 
 
+def test_the_golden_prompts_of_both_slots_are_read_and_one_that_cannot_be_hides_no_other(tmp_path: Path) -> None:
+    active, canary = make_release(tmp_path), make_release(tmp_path, load_seconds=2)
+    for folder in ("slots", "lanes"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "slots/a").symlink_to(f"../releases/{active}")
+    (tmp_path / "slots/b").symlink_to(f"../releases/{canary}")
+    (tmp_path / "lanes/l50").symlink_to("../slots/a")
+    prompts = tmp_path / "releases" / canary / "prompts.json"
+    content = prompts.read_bytes()
+    prompts.unlink()
+    reader = FilesReader(root=Path("/"), state=tmp_path, slots=("a", "b"), lane="l50")
+    files = reader.read()
+    assert (set(files.goldens), files.golden_reason) == ({active}, "")
+    prompts.write_bytes(content)
+    assert set(reader.read().goldens) == {active, canary}
+    (tmp_path / "slots/b").unlink()
+    assert set(reader.read().goldens) == {active}
+
+
 def test_a_disk_that_does_not_answer_has_no_number(tmp_path: Path) -> None:
     def fail(path: str) -> os.statvfs_result:
         raise OSError(5, "I/O error")

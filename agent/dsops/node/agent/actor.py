@@ -9,6 +9,7 @@ from typing import Any
 
 from dsops.core.errors import DsopsError
 from dsops.core.looks import Witness
+from dsops.core.passport import Hardware
 from dsops.core.state import Move
 from dsops.core.status import Proof
 from dsops.node.agent.events import (
@@ -35,8 +36,10 @@ from dsops.node.agent.events import (
     TrafficTold,
 )
 from dsops.node.agent.prove import Proving, Refusal, prove
+from dsops.node.sources.cache import find_cached, list_files
 from dsops.node.sources.gateway import admit, eject
 from dsops.node.sources.golden import read_golden
+from dsops.node.sources.passports import find_demand
 from dsops.node.sources.peers import PeerAddress, read_peers
 from dsops.node.sources.probe import ask_gateway, ask_slot
 from dsops.node.sources.slots import Ports
@@ -54,7 +57,7 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Tools:
-    """What the actor reaches. read_unit: blocking. gpus: their names now, for a proof."""
+    """What the actor reaches. read_unit: blocking. hardware: this server's now, for a proof; None when nobody knows."""
 
     state: Path
     ports: Mapping[str, Ports]
@@ -64,7 +67,7 @@ class Tools:
     gateway: Path | None = None
     peers: tuple[PeerAddress, ...] = ()
     answer_seconds: float = 0.8
-    gpus: Callable[[], tuple[str, ...]] = lambda: ()
+    hardware: Callable[[], Hardware | None] = lambda: None
     look_now: Callable[[], None] = lambda: None
 
 
@@ -152,7 +155,9 @@ class Actor:
         if probe.witness is Witness.GATEWAY:
             assert tools.gateway
             model = probe.golden.model
-            heard = await ask_gateway(tools.gateway, prompt.prompt, model=model, tokens=tokens, timeout=timeout)
+            heard = await ask_gateway(
+                tools.gateway, prompt.prompt, model=model, tokens=tokens, timeout=timeout, slot=probe.pin
+            )
         else:
             heard = await ask_slot(tools.ports[probe.slot].http, prompt.prompt, tokens=tokens, timeout=timeout)
         return Probed(tools.now(), probe, heard)
@@ -176,18 +181,22 @@ class Actor:
         return Inspected(self._tools.now(), ask, None if unit.active == "unknown" else unit)
 
     async def _prove(self, move: Move) -> Proof | Refusal:
-        tools = self._tools
+        tools, folder = self._tools, self._tools.state / "releases" / move.release
+        hardware = tools.hardware()
         try:
-            golden = await asyncio.to_thread(read_golden, tools.state / "releases" / move.release)
+            golden = await asyncio.to_thread(read_golden, folder)
         except DsopsError as error:
             return Refusal(str(error))
+        passport = await asyncio.to_thread(find_demand, tools.state, move, hardware)
         return await prove(
             Proving(
                 ports=tools.ports[move.slot],
                 golden=golden,
                 find_unit=lambda: tools.read_unit(move.slot),
                 gateway=tools.gateway,
-                gpus=tools.gpus(),
+                gpus=hardware.gpus if hardware else (),
+                passport=passport,
+                find_cached=lambda: find_cached(list_files(folder)),
             )
         )
 

@@ -1,8 +1,9 @@
 """The agent's read-only HTTP: status, story and history, its metrics, and the slots' own metrics from loopback."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dsops.core.decode import suggest
+from dsops.core.errors import DsopsError
+from dsops.core.samples import NOTHING, ReleaseTally, Samples
 from dsops.core.status import NodeStatus, Phase
 from dsops.node.agent.loop import Loop
 from dsops.node.agent.metrics import Acts, render_acts, render_families
+from dsops.node.agent.sampling import Sampling
+from dsops.node.sources.gateway import read_samples
 from dsops.node.sources.http import Target, get
 
 RELAY_SECONDS = 2.0
@@ -54,6 +59,25 @@ def find_acts(loop: Loop) -> Acts:
         blame=watch.ruling.blame if watch.ruling else None,
         history_trouble=bool(loop.history.trouble),
     )
+
+
+async def find_samples(loop: Loop) -> Samples:
+    """Of the releases in the slots. Raises DsopsError when the gateway does not say: no data is no sample of none."""
+    status, watch, config = loop.status, loop.watch, loop.config
+    if status is None or watch is None or config.gateway is None:
+        raise DsopsError("there is nothing to count here", mend="ask a server that has slots and a gateway")
+    real = await read_samples(Path(config.gateway.socket), timeout=config.answer_seconds)
+    sampling = watch.canary.sampling
+    releases = dict.fromkeys(slot.release for slot in status.slots if slot.release)
+    return Samples(
+        config.node, time.time(), tuple(join(real.find(name) or ReleaseTally(name), sampling) for name in releases)
+    )
+
+
+def join(real: ReleaseTally, sampling: Sampling) -> ReleaseTally:
+    """What clients asked, with what dsops itself asked; the two live in two processes."""
+    synthetic = sampling.tallies.get(real.release, NOTHING)
+    return replace(real, synthetic=synthetic, lives=f"{real.lives}.{sampling.life}")
 
 
 T = TypeVar("T")
@@ -110,6 +134,13 @@ def build_app(loop: Loop) -> Starlette:
             return JSONResponse({"reason": f"slot {name}: {answer.says}"}, status_code=502)
         return Response(answer.body, media_type=TEXT)
 
+    async def samples(_: Request) -> Response:
+        try:
+            found = await find_samples(loop)
+        except DsopsError as error:
+            return JSONResponse({"reason": str(error)}, status_code=503)
+        return Response(found.to_json(), media_type="application/json")
+
     async def why(_: Request) -> Response:
         stories = await ask_history(lambda: loop.history.find_stories(1))
         if stories is None:
@@ -130,6 +161,7 @@ def build_app(loop: Loop) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/status", status),
+            Route("/v1/samples", samples),
             Route("/v1/why", why),
             Route("/v1/history", history),
             Route("/metrics", metrics),

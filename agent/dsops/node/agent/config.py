@@ -42,8 +42,9 @@ class ProbeConfig:
 class AgentConfig:
     """What one agent watches. units = systemd units that must run, beside those of the slots.
 
-    hold_seconds: so long after its start the agent acts on nothing but traffic. history "": none is kept. peers: the
-    other nodes of the pool.
+    hold_seconds: so long after its start the agent acts on nothing but traffic. canary_pause_seconds: from one request
+    of dsops' own to a release to its next while a canary is out: in half an hour 2 s make 900. history "": none is
+    kept. peers: the other nodes of the pool.
     """
 
     node: str
@@ -55,6 +56,7 @@ class AgentConfig:
     tick_seconds: float = 1.0
     answer_seconds: float = 0.8
     hold_seconds: float = 120.0
+    canary_pause_seconds: float = 2.0
     helper: str = "/run/dsops-helper.sock"
     history: str = ""
     store: str = "/etc/dsops/store.toml"
@@ -78,6 +80,7 @@ def get_config(path: Path) -> AgentConfig:
         ("probe: every_seconds", config.probe.every_seconds),
         ("probe: retry_seconds", config.probe.retry_seconds),
         ("answer_seconds", config.answer_seconds),
+        ("canary_pause_seconds", config.canary_pause_seconds),
         ("gpus: every_seconds", config.gpus.every_seconds),
         ("gpus: deadline_seconds", config.gpus.deadline_seconds),
     ):

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from dsops.core.state import Active, Move, NodeState, Policy, Stage, Step
+from dsops.core.state import WAITS, Active, Move, NodeState, Policy, Stage, Step
 from dsops.core.status import Proof
 from dsops.node.agent.events import Call, Effect, HelperTold, LookNow, Now, Prove, Proved, Seen, StopProving
 from dsops.node.agent.prove import Refusal, render_evidence
 
 # The helper does a step's effects itself; only after a kill somebody must say so.
 STUCK_SECONDS = 2.0
-AGAIN_SECONDS = 5.0
+# A try that changes nothing is made again after twice the time: a disk that is full for minutes must not use up what
+# a move may take (core.state.TURNS).
+RECOVER_MOST_SECONDS = 60.0
 AGE_AGAIN_SECONDS = 60.0
 VERBS = ("proven", "refuted", "recover", "age")
 Key = tuple[str, str, float]
@@ -25,6 +27,8 @@ class Driver:
     answer: Call | None = None
     _pending: set[str] = field(default_factory=set)
     _tried: dict[str, float] = field(default_factory=dict)
+    _stuck: tuple[Key, Step] | None = None
+    _tries: int = 0
     _seq: int = -1
     _seq_since: float = 0.0
     _age_key: tuple[str, float] = ("", 0.0)
@@ -39,8 +43,8 @@ class Driver:
         self._follow_age(now, seen.store.active)
         move = seen.store.move
         effects = self._prove(now, move)
-        if move and move.step is not Step.PROVE:
-            effects += self._recover(now)
+        if move and move.step not in WAITS:
+            effects += self._recover(now, move)
         if move is None and is_quiet:
             effects += self._age(now, seen.store)
         return effects
@@ -50,12 +54,13 @@ class Driver:
         move = event.move
         if self.proving != _key(move):
             return
+        about = (("release", move.release), ("began", move.began))
         if isinstance(event.result, Refusal):
-            words = (("release", move.release), ("reason", event.result.reason), ("lasting", event.result.lasting))
-            self.answer = Call("refuted", words)
+            words = (("reason", event.result.reason), ("lasting", event.result.lasting))
+            self.answer = Call("refuted", (*about, *words))
         else:
             self.proof = event.result
-            self.answer = Call("proven", (("release", move.release), ("evidence", render_evidence(event.result))))
+            self.answer = Call("proven", (*about, ("evidence", render_evidence(event.result))))
 
     def lose_proof(self, move: Move) -> None:
         """It is tried again."""
@@ -86,10 +91,16 @@ class Driver:
             return [Prove(move)]
         return self._call(now, self.answer, again=STUCK_SECONDS) if self.answer else []
 
-    def _recover(self, now: Now) -> list[Effect]:
-        if now.ticks - self._seq_since <= STUCK_SECONDS:
+    def _recover(self, now: Now, move: Move) -> list[Effect]:
+        stuck = (_key(move), move.step)
+        if stuck != self._stuck:
+            self._stuck, self._tries = stuck, 0
+        pause = min(STUCK_SECONDS * 2**self._tries, RECOVER_MOST_SECONDS)
+        if now.ticks - max(self._seq_since, self._tried.get("recover", self._seq_since)) <= pause:
             return []
-        return self._call(now, Call("recover"), again=AGAIN_SECONDS)
+        calls = self._call(now, Call("recover"), again=0.0)
+        self._tries += len(calls)
+        return calls
 
     def _age(self, now: Now, state: NodeState) -> list[Effect]:
         due = find_next_age(state, self.policy)

@@ -1,6 +1,7 @@
 """What the watch is told, and what it wants done; each effect is answered by one event, also when it fails."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dsops.core.blame import Peer
 from dsops.core.looks import Witness
@@ -25,12 +26,22 @@ class Now:
     wall: float
 
 
+class Side(StrEnum):
+    """Whose eyes: on the slot that has the traffic, or on the one that has a share of it."""
+
+    ACTIVE = "active"
+    CANARY = "canary"
+
+
 # --- effects ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask one golden prompt. life: which life of the target it is about; answers about another are not counted."""
+    """Ask one golden prompt. life: which life of the target it is about; answers about another are not counted.
+
+    sample: it stands for a request of a client, and counts as one to its release.
+    """
 
     witness: Witness
     slot: str
@@ -38,6 +49,13 @@ class Probe:
     prompt: Prompt
     life: int
     began: Now
+    side: Side = Side.ACTIVE
+    sample: bool = False
+
+    @property
+    def pin(self) -> str:
+        """The slot that the gateway must ask, "" for the one that has the traffic."""
+        return self.slot if self.sample or self.side is Side.CANARY else ""
 
 
 @dataclass(frozen=True)
@@ -103,12 +121,8 @@ Effect = Probe | Eject | Admit | AskPeers | Inspect | Prove | StopProving | Call
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one tick saw of the slot that has the traffic, of the gateway and of the store.
-
-    slot: "" when no lane leads to one. golden None: its prompts cannot be read, golden_reason says why. store None:
-    the journal cannot be read. findings: of all checks. units: slot -> its unit.
-    """
+class SlotSeen:
+    """What one tick saw of a slot. golden None: its prompts cannot be read."""
 
     slot: str
     release: str
@@ -116,10 +130,21 @@ class Seen:
     unit: Unit
     progress: Progress | None
     golden: Golden | None
+
+
+@dataclass(frozen=True)
+class Seen(SlotSeen):
+    """What one tick saw of the slot that has the traffic, of the gateway, of the store and of a canary.
+
+    slot: "" when no lane leads to one. store None: the journal cannot be read. findings: of all checks. canary: None
+    while no other slot has a share of the traffic.
+    """
+
     gateway: GatewayStatus | None
     store: NodeState | None
     seq: int = 0
     findings: tuple[Finding, ...] = ()
+    canary: SlotSeen | None = None
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,13 @@ class Incident:
         """What was decided, and why."""
         done = remedy.action.value + (f" of the {remedy.unit}" if remedy.unit else "")
         says = f"{done}: {remedy.says}" if remedy.action is not Action.NONE else f"no action: {remedy.says}"
-        actions = self.actions if remedy.action is Action.NONE else (*self.actions, done)
-        changed = replace(self, ruling=ruling, actions=actions, next_step=remedy.next)
-        return changed.add(at, "decided", says)
+        is_act = remedy.action is not Action.NONE
+        return self.rule(at, ruling, done=done if is_act else "", says=says, then=remedy.next)
+
+    def rule(self, at: float, ruling: Ruling, *, done: str, says: str, then: str) -> "Incident":
+        """The same in its own words. done: the act, "" for none."""
+        actions = (*self.actions, done) if done else self.actions
+        return replace(self, ruling=ruling, actions=actions, next_step=then).add(at, "decided", says)
 
     def end(self, at: float, outcome: str) -> "Incident":
         """It is over."""

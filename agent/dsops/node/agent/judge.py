@@ -22,6 +22,7 @@ from dsops.node.sources.gateway import GatewayStatus, judge_gateway
 from dsops.node.sources.gpus import judge_gpus
 from dsops.node.sources.slots import judge_slot
 from dsops.node.sources.units import Unit
+from dsops.node.store.audit import check_audit
 
 FULL_BYTES = 4 << 20
 
@@ -70,6 +71,7 @@ def judge(
         strikes=view.strikes,
         failing_since=view.failing_since,
         proof=view.proof,
+        canary=view.canary,
     )
     return keep_since(add_store(status, snapshot.store, view), before), rates
 
@@ -218,7 +220,7 @@ def check_gateway(config: AgentConfig, gateway: GatewayStatus) -> tuple[Finding,
 
 
 def check_store(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
-    """The disk is full or silent, the journal or the golden prompts cannot be read."""
+    """The disk is full or silent, the journal or the golden prompts cannot be read, the audit falls behind."""
     found, blind = [], Condition.BLIND
     free = snapshot.free_bytes
     if snapshot.disk_reason:
@@ -233,7 +235,7 @@ def check_store(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
     if snapshot.golden_reason:
         said, mend = snapshot.golden_reason, "`dsops release build`, push and activate it"
         found.append(_finding("probe", "probe.blind", Verdict.UNKNOWN, blind, said, mend, Blame.DSOPS))
-    return tuple(found)
+    return (*found, *check_audit(snapshot.audit, snapshot.store.records, at=snapshot.at))
 
 
 def _finding(

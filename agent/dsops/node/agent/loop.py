@@ -10,6 +10,7 @@ from typing import Any
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Hardware
 from dsops.core.state import Policy
 from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
 from dsops.node.agent.actor import Actor, Ask, Tools
@@ -19,14 +20,16 @@ from dsops.node.agent.history import Entry, History
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.judge import judge, keep_since
 from dsops.node.agent.rates import Rates
+from dsops.node.agent.settings import Settings
 from dsops.node.agent.snapshot import Snapshot, find_seen
 from dsops.node.agent.view import NOTHING, View, find_findings
-from dsops.node.agent.watch import Restarts, Settings, Watch
+from dsops.node.agent.watch import Restarts, Watch
 from dsops.node.run import Done, Run, run
 from dsops.node.sources.files import Files, FilesReader
 from dsops.node.sources.gateway import judge_gateway, read_gateway
 from dsops.node.sources.gpu_child import GpuChild
 from dsops.node.sources.gpus import Reading, Sweep
+from dsops.node.sources.hardware import find_hardware
 from dsops.node.sources.http import Answer
 from dsops.node.sources.patience import Patient
 from dsops.node.sources.processes import Processes
@@ -184,8 +187,10 @@ class Loop:
             store=files.store,
             golden=files.golden,
             golden_reason=files.golden_reason,
+            goldens=files.goldens,
             free_bytes=files.free_bytes,
             disk_reason=files.reason,
+            audit=files.audit,
         )
 
     def _read_units(self, names: list[str]) -> dict[str, Unit]:
@@ -221,7 +226,7 @@ class Loop:
         self._keep_records(snapshot.store)
         gateway = judge_gateway(snapshot.gateway) if snapshot.gateway else None
         findings = self.status.findings if self.status else ()
-        own = ("release.", "slot.", "node.", "agent.")
+        own = ("release.", "slot.", "node.", "agent.", "canary.")
         seen = replace(find_seen(snapshot, gateway), findings=tuple(f for f in findings if not f.code.startswith(own)))
         self.take(Ticked(self._clock.now, seen))
         return self._find_view(snapshot, ejected=gateway.ejected.reason if gateway and gateway.ejected else None)
@@ -233,10 +238,11 @@ class Loop:
         left = watch.settings.policy.bake_seconds - watch.driver.find_age(watch.now)
         return View(
             verdict=watch.verdict,
-            strikes=watch.strike_count,
+            strikes=watch.eyes.strike_count,
             failing_since=watch.incident.began if watch.incident else None,
             baking_until=snapshot.at + max(0.0, left),
             proof=watch.driver.proof,
+            canary=watch.canary.describe(),
             findings=find_findings(
                 node=self.config.node,
                 slot=snapshot.stable_slot,
@@ -246,6 +252,7 @@ class Loop:
                 ejected=ejected if not watch.traffic.is_drained else None,
                 halted=state.halted if state else "",
                 next_step=watch.incident.next_step if watch.incident else "",
+                canary=watch.canary.describe(),
             ),
         )
 
@@ -257,7 +264,12 @@ class Loop:
     def _make_watch(self, policy: Policy) -> Watch:
         config = self.config
         settings = Settings(
-            config.node, policy, config.probe.pace, hold_seconds=config.hold_seconds, has_peers=bool(config.peers)
+            config.node,
+            policy,
+            config.probe.pace,
+            hold_seconds=config.hold_seconds,
+            has_peers=bool(config.peers),
+            canary_pause=config.canary_pause_seconds,
         )
         watch = Watch(
             settings,
@@ -281,9 +293,14 @@ class Loop:
             gateway=Path(config.gateway.socket) if config.gateway else None,
             peers=config.peers,
             answer_seconds=config.answer_seconds,
-            gpus=lambda: tuple(gpu.name for gpu in self.gpus.gpus),
+            hardware=self._find_hardware,
             look_now=self._wake.set,
         )
+
+    def _find_hardware(self) -> Hardware | None:
+        """As the last sweep saw it; a server that is promised no GPU is not asked for any."""
+        reading = Reading(Sweep.ABSENT) if self.config.gpus.expected == 0 else self.gpus
+        return find_hardware(reading)
 
     # --- what is kept -------------------------------------------------------------------------------------------
 

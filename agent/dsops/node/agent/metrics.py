@@ -45,6 +45,9 @@ def render_acts(status: NodeStatus, acts: Acts) -> Iterator[Metric]:
     yield _one("dsops_ejected", "1 while traffic is kept away since the node fails", float(status.ejected is not None))
     yield _one("dsops_halted", "1 while dsops does nothing by itself", float(bool(status.halted)))
     yield _one("dsops_strikes", "What speaks against the active release now", status.strikes)
+    canary = status.canary
+    share = [({"release": canary.release}, float(canary.share))] if canary else []
+    yield _gauge("dsops_canary_share", "Percent of the traffic that a canary has", share, ["release"])
     yield _one("dsops_peers_failing", "Peers that failed when last asked", acts.peers_failing)
     yield _one("dsops_history_lost", "1 while no history can be kept", float(acts.history_trouble))
     classes = [({"class": blame.value}, float(acts.blame is blame)) for blame in Blame]

@@ -7,7 +7,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.looks import Death
 from dsops.core.node import find_target
 from dsops.core.remedy import Situation
-from dsops.core.state import NodeState, Policy, Stage
+from dsops.core.state import Kind, Move, NodeState, Policy, Stage, Step
 from dsops.core.verdict import Strikes
 from dsops.node.agent.events import Now, Seen
 
@@ -80,7 +80,8 @@ def find_situation(facts: Facts, evidence: Evidence, ruling: Ruling) -> Situatio
         gateway_restarted=gateway_age is not None and 0 <= gateway_age < GATEWAY_MEMORY_SECONDS,
         observe=_find_observe(facts.seen),
         held=_find_held(facts),
-        moving=describe_move(state),
+        # A canary only waits: the active release is mended beside it.
+        moving="" if state.canary else describe_move(state),
         halted=state.halted,
     )
 
@@ -88,6 +89,15 @@ def find_situation(facts: Facts, evidence: Evidence, ruling: Ruling) -> Situatio
 def is_baking(state: NodeState) -> bool:
     """Whether the active release is on trial."""
     return state.active is not None and state.active.stage is Stage.BAKING
+
+
+def find_canary(state: NodeState | None) -> Move | None:
+    """The move whose release has a share of the traffic beside the active one, also while that share grows."""
+    move = state.move if state else None
+    if move is None or move.kind is not Kind.ACTIVATE:
+        return None
+    is_growing = move.step is Step.SWITCH and (move.since > 0 or move.share < 100)
+    return move if move.step is Step.CANARY or is_growing else None
 
 
 def find_fallback(state: NodeState, *, at: float) -> str:
@@ -113,7 +123,8 @@ def describe_move(state: NodeState) -> str:
     move = state.move
     if move is None:
         return ""
-    return f"{move.kind} of {move.release} in slot {move.slot} by {move.who} (step {move.step})"
+    share = f" at {move.share} %" if find_canary(state) else ""
+    return f"{move.kind} of {move.release} in slot {move.slot}{share} by {move.who} (step {move.step})"
 
 
 def _find_observe(seen: Seen) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from dsops.core.state import NodeState
 from dsops.core.status import Phase
-from dsops.node.agent.events import Seen
+from dsops.node.agent.events import Seen, SlotSeen
+from dsops.node.agent.situation import find_canary
 from dsops.node.sources.gateway import GatewayStatus, SlotTraffic
 from dsops.node.sources.golden import Golden
 from dsops.node.sources.gpus import Reading
@@ -14,14 +15,17 @@ from dsops.node.sources.http import Answer
 from dsops.node.sources.slots import SlotAnswers, find_progress, judge_slot
 from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit
+from dsops.node.store.audit import Reach
+
+NOWHERE = SlotSeen("", "", Phase.STOPPED, Unit("", "missing"), None, None)
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """at = Unix seconds; ticks = monotonic; gateway None = has none.
 
-    golden: what the active release is to be asked, golden_reason why that cannot be read. free_bytes: of the store's
-    disk, None when nobody could say, and disk_reason why.
+    golden: what the active release is to be asked, golden_reason why that cannot be read; goldens: of both slots'
+    releases. free_bytes: of the store's disk, None when nobody could say, and disk_reason why.
     """
 
     at: float
@@ -36,8 +40,10 @@ class Snapshot:
     store: StoreReading = field(default_factory=lambda: StoreReading(NodeState()))
     golden: Golden | None = None
     golden_reason: str = ""
+    goldens: Mapping[str, Golden] = field(default_factory=dict)
     free_bytes: int | None = None
     disk_reason: str = ""
+    audit: Reach = field(default_factory=lambda: Reach(is_there=False))
 
     @property
     def stable_release(self) -> str:
@@ -46,22 +52,36 @@ class Snapshot:
 
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
-    """What the watch needs of it: the slot that has the traffic."""
-    slot = snapshot.stable_slot
+    """What the watch needs of it: the slot that has the traffic, and the one that has a share of it."""
+    store = snapshot.store
+    move = find_canary(store.state)
+    active = find_slot(snapshot, snapshot.stable_slot, gateway) or NOWHERE
+    return Seen(
+        slot=active.slot,
+        release=active.release,
+        phase=active.phase,
+        unit=active.unit,
+        progress=active.progress,
+        golden=snapshot.golden if active.slot else None,
+        gateway=gateway,
+        store=store.state,
+        seq=store.seq,
+        canary=find_slot(snapshot, move.slot, gateway) if move else None,
+    )
+
+
+def find_slot(snapshot: Snapshot, slot: str, gateway: GatewayStatus | None) -> SlotSeen | None:
+    """One slot; None when there is none of that name."""
     answers, unit = snapshot.slots.get(slot), snapshot.units.get(f"triton@{slot}.service")
     if answers is None or unit is None:
-        return Seen(
-            "", "", Phase.STOPPED, Unit("", "missing"), None, None, gateway, snapshot.store.state, snapshot.store.seq
-        )
+        return None
+    release = snapshot.slot_releases.get(slot, "")
     traffic = gateway.find_slot(slot) if gateway else SlotTraffic()
-    return Seen(
+    return SlotSeen(
         slot=slot,
-        release=snapshot.stable_release,
-        phase=judge_slot(slot, release=snapshot.stable_release, unit=unit, answers=answers).phase,
+        release=release,
+        phase=judge_slot(slot, release=release, unit=unit, answers=answers).phase,
         unit=unit,
         progress=find_progress(answers, traffic, at=snapshot.ticks),
-        golden=snapshot.golden,
-        gateway=gateway,
-        store=snapshot.store.state,
-        seq=snapshot.store.seq,
+        golden=snapshot.goldens.get(release),
     )

@@ -37,12 +37,19 @@ class Teller:
             self.incident = self.incident.decide(now.wall, ruling, remedy)
         self._keep("decided", f"{remedy.action}: {remedy.says}", release=release, now=now)
 
-    def close(self, *, release: str, now: Now) -> None:
-        """It is over; `release` serves now."""
+    def rule(self, ruling: Ruling, *, done: str, says: str, then: str, release: str, now: Now) -> None:
+        """The same where the act is none of those that mend the active slot."""
+        if self.incident:
+            self.incident = self.incident.rule(now.wall, ruling, done=done, says=says, then=then)
+        self._keep("decided", says, release=release, now=now)
+
+    def close(self, *, release: str, now: Now, outcome: str = "") -> None:
+        """It is over; `release` serves now. outcome: how it ended, "" to say it of the active slot."""
         incident = self.incident
         if incident is None:
             return
-        self.incident = incident.end(now.wall, find_outcome(incident, release=release, now=now))
+        says = outcome or find_outcome(incident, release=release, now=now)
+        self.incident = incident.end(now.wall, says)
         if incident.is_grave:
             self._keep("done", self.incident.outcome, release=release, now=now)
         self.incident = None

@@ -8,6 +8,7 @@ from dsops.core.state import Stage
 from dsops.core.status import (
     BadMark,
     Blame,
+    Canary,
     Condition,
     Finding,
     NodeStatus,
@@ -36,6 +37,7 @@ class View:
     failing_since: float | None = None
     baking_until: float | None = None
     proof: Proof | None = None
+    canary: Canary | None = None
     findings: tuple[Finding, ...] = ()
 
 
@@ -85,8 +87,9 @@ def find_findings(
     ejected: str | None,
     halted: str,
     next_step: str = "",
+    canary: Canary | None = None,
 ) -> tuple[Finding, ...]:
-    """A verdict, an ejection and a halt, as findings among the others."""
+    """A verdict, an ejection, a canary in doubt and a halt, as findings among the others."""
     found = []
     why = f"`dsops why {node}`"
     blame = ruling.blame if ruling else Blame.UNKNOWN
@@ -101,6 +104,10 @@ def find_findings(
     elif strikes.bad:
         said = _describe_bad(strikes)
         found.append(Finding(f"slot {slot}", "slot.suspect", Verdict.UNKNOWN, blame, Condition.DEGRADED, said, why))
+    if canary and canary.reason:
+        says = f"{canary.release} at {canary.share} %: {canary.reason}"
+        entity = f"canary {canary.slot}"
+        found.append(Finding(entity, "canary.suspect", Verdict.UNKNOWN, Blame.UNKNOWN, Condition.DEGRADED, says, why))
     if halted:
         mend = f"{why}; then `dsops node clear --reason ...` there"
         said = f"dsops does nothing by itself any more: {halted}"

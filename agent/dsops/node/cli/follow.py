@@ -57,13 +57,13 @@ def decode_state(data: object) -> NodeState:
     return decode(NodeState, data, where="the helper's answer")
 
 
-def follow(door: Door, release: str, *, seconds: float) -> Ended:
-    """Until the release has the traffic or was refused. Raises DsopsError when the time is over."""
+def follow(door: Door, release: str, *, seconds: float, share: int = 100) -> Ended:
+    """Until the release has its share of the traffic or was refused. Raises DsopsError when the time is over."""
     end = door.clock() + seconds
     silent, look_at = 0, door.clock()
     while True:
         state = ask(door, "state")
-        if ended := judge_end(state, release, at=state_time(state)):
+        if ended := judge_end(state, release, at=state_time(state), share=share):
             return ended
         if door.clock() >= end:
             raise DsopsError(f"{release} has no traffic after {seconds:g} s: {tell_move(state.move)}", mend=WAIT)
@@ -79,9 +79,12 @@ def follow(door: Door, release: str, *, seconds: float) -> Ended:
 WAIT = "it goes on by itself: `dsops node status`; `dsops node rollback` calls it off"
 
 
-def judge_end(state: NodeState, release: str, *, at: float) -> Ended | None:
+def judge_end(state: NodeState, release: str, *, at: float, share: int = 100) -> Ended | None:
     """None while it goes on. Pure."""
-    if state.active and state.active.release == release and (not state.move or state.move.release == release):
+    has_come = not state.move or (state.move.release == release and state.move.step is Step.TIDY)
+    if state.active and state.active.release == release and has_come:
+        return Ended(state, True)
+    if state.canary and state.canary.release == release and state.canary.share >= share:
         return Ended(state, True)
     if state.move and state.move.release == release and not state.move.refuted:
         return None
@@ -98,7 +101,10 @@ def state_time(state: NodeState) -> float:
 
 def tell_move(move: Move | None) -> str:
     """A move in words."""
-    return f"{move.kind} of {move.release} (step {move.step})" if move else "nothing is under way"
+    if move is None:
+        return "nothing is under way"
+    share = f", {move.share} % of the traffic" if move.step is Step.CANARY else ""
+    return f"{move.kind} of {move.release} (step {move.step}{share})"
 
 
 def is_driven(door: Door) -> bool:
@@ -113,11 +119,13 @@ def prove_move(door: Door, move: Move) -> None:
     """Proves and tells the helper; somebody who was quicker is no error."""
     root = read_store_config(door.store).root
     proof = door.prove(move, root, door.socket)
+    release, began = move.release, move.began
     try:
         if isinstance(proof, Refusal):
-            ask(door, "refuted", release=move.release, reason=proof.reason, lasting=proof.lasting)
+            ask(door, "refuted", release=release, began=began, reason=proof.reason, lasting=proof.lasting)
         else:
-            ask(door, "proven", release=move.release, evidence=f"{render_evidence(proof)} (proven at the door)")
+            evidence = f"{render_evidence(proof)} (proven at the door)"
+            ask(door, "proven", release=release, began=began, evidence=evidence)
     except DsopsError:
         state = ask(door, "state")
         if state.move and (state.move.release, state.move.step) == (move.release, Step.PROVE):

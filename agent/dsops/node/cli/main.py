@@ -9,7 +9,8 @@ import sys
 import syslog
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,25 +19,35 @@ import click
 
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
+from dsops.core.passport import Hardware
+from dsops.core.state import Move, Step
 from dsops.core.status import NodeStatus
-from dsops.node.cli.proving import Prover, prove_here
+from dsops.node.cli.proving import PORTS, Prover, prove_here
+from dsops.node.cli.receipt import receipt
 from dsops.node.helper.client import SOCKET as HELPER
+from dsops.node.helper.client import call
 from dsops.node.run import Run, get_output, run
 from dsops.node.sources.config import parse_listen
 from dsops.node.sources.gateway import GatewayStatus, judge_gateway
+from dsops.node.sources.hardware import read_hardware
 from dsops.node.sources.http import Answer, Failure, Target, fetch
+from dsops.node.sources.slots import Ports
 from dsops.node.store.config import PATH as STORE
+from dsops.node.store.config import read_store_config
+from dsops.node.store.journal import read_state
 
 STILL_IN_FLIGHT = 3
 UNITS = ("triton@*", "dsops-*", "nginx*", "prometheus*")
 _GATEWAY_SECONDS = 5.0
+_AUDIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Door:
     """What the verbs reach: the gateway's socket, the agent, the helper's socket, processes, time, the audit log.
 
-    store: the file that says where the store lies. prove: asks a slot's release its golden prompts.
+    store: the file that says where the store lies. prove: asks a slot's release its golden prompts. ports: where the
+    slots listen. read_hardware: None when nobody can say what this server has.
     """
 
     socket: Path
@@ -44,6 +55,8 @@ class Door:
     helper: Path = HELPER
     store: Path = STORE
     prove: Prover = prove_here
+    ports: Mapping[str, Ports] = field(default_factory=lambda: PORTS)
+    read_hardware: Callable[[], Hardware | None] = read_hardware
     run: Run = run
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -64,7 +77,8 @@ def node(context: click.Context, socket: Path, agent: str, helper: Path, store: 
         context.obj = Door(socket, agent, helper, store)
     if ssh:
         verb, *arguments = parse_asked(asked)
-        node.commands[verb].main(arguments, prog_name=f"dsops node {verb}", obj=context.obj)
+        with receipt([verb, *arguments], helper=context.obj.helper):
+            node.commands[verb].main(arguments, prog_name=f"dsops node {verb}", obj=context.obj)
     elif context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -113,6 +127,7 @@ def drain(door: Door, reason: str, who: str, wait: float, as_json: bool) -> None
         raise DsopsError("the reason is empty", where="--reason", mend='--reason "replacing a fan"')
     answer = ask_gateway(door, "/drain", {"reason": reason, "who": who})
     door.audit(f"dsops: drained by {who}: {reason}")
+    tell_audit(door, "drain", who=who, reason=reason)
     seen = wait_in_flight(door, wait)
     left = f", {seen.in_flight} in flight" if seen.in_flight is not None else ""
     is_kept = is_persisted(answer)
@@ -123,14 +138,27 @@ def drain(door: Door, reason: str, who: str, wait: float, as_json: bool) -> None
         sys.exit(STILL_IN_FLIGHT)
 
 
+def find_lonely(door: Door) -> Move | None:
+    """The move for which the active slot is stopped; None when there is none, or when there is no store to ask."""
+    try:
+        move = read_state(read_store_config(door.store).root)[0].move
+    except DsopsError:
+        return None
+    return move if move and move.alone and move.step in (Step.START, Step.PROVE) else None
+
+
 @node.command()
 @click.option("--who", default=getpass.getuser, help="Who asks; the default is this account.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
 def undrain(door: Door, who: str, as_json: bool) -> None:
-    """Lets traffic in again."""
+    """Lets traffic in again; not while the slot that has it is stopped for a release that comes in alone."""
+    if move := find_lonely(door):
+        mend = "wait: `dsops node release list`; `dsops node rollback --reason ...` calls it off"
+        raise DsopsError(f"nothing would answer: {move.release} comes in alone here (step {move.step})", mend=mend)
     ask_gateway(door, "/undrain", {"who": who})
     door.audit(f"dsops: undrained by {who}")
+    tell_audit(door, "undrain", who=who)
     say(as_json, "traffic is let in again", {"drained": None})
 
 
@@ -150,6 +178,12 @@ def logs(door: Door, unit: str | None, lines: int) -> None:
     ]
     mend = "the user needs the group systemd-journal"
     click.echo(get_output(argv, run=door.run, mend=mend), nl=False)
+
+
+def tell_audit(door: Door, verb: str, **words: Any) -> None:
+    """The helper keeps the audit; where it does not answer, the system's log alone has it."""
+    with suppress(DsopsError):
+        call(door.helper, verb, timeout=_AUDIT_SECONDS, **words)
 
 
 def check_unit(unit: str) -> str:

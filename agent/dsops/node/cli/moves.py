@@ -17,20 +17,30 @@ RESTART_SECONDS = 180.0
 @click.command()
 @person
 @click.option("--to", default="", help="A release that was good here; the default is the newest such one.")
+@click.option("--leaves", default="", help="Only if this release is the one that goes; else nothing changes.")
 @epoch
 @holder
 @wait(0.0)
 @as_json
 @click.pass_obj
 def rollback(
-    door: Door, who: str, reason: str, to: str, epoch: int | None, holder: str, wait: float, as_json: bool
+    door: Door,
+    who: str,
+    reason: str,
+    to: str,
+    leaves: str,
+    epoch: int | None,
+    holder: str,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Goes back to the release that was good here, and marks the one it leaves as bad.
 
     While an activation is under way, that one is called off instead, and what serves goes on serving. A release that
     lies on the cold tier is copied to the hot one first.
     """
-    words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder) | ({"to": to} if to else {})
+    words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder)
+    words |= {key: word for key, word in (("to", to), ("leaves", leaves)) if word}
     try:
         said = ask_move(door, "rollback", **words)
     except ColdError as error:

@@ -6,10 +6,20 @@ from typing import Any, TypeVar
 
 import click
 
+from dsops.core.lanes import SHARES
+
 F = TypeVar("F", bound=Callable[..., Any])
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 epoch = click.option("--epoch", type=click.IntRange(0), default=None, help="The fleet command's number.")
 holder = click.option("--holder", default="", help="Who gave that number.")
+share = click.option(
+    "--share",
+    type=click.Choice([str(one) for one in SHARES]),
+    default=str(max(SHARES)),
+    show_default=True,
+    callback=lambda _context, _option, value: int(value),
+    help="Percent of the traffic; below 100 it is a canary beside the release that serves.",
+)
 lines = click.option("-n", "--number", type=click.IntRange(1, 5000), default=20, show_default=True)
 
 
@@ -27,5 +37,5 @@ def fleet_words(*, who: str, reason: str, epoch: int | None, holder: str) -> dic
 
 def wait(default: float) -> Callable[[F], F]:
     """--wait."""
-    words = "Seconds to wait until the release has the traffic."
+    words = "Seconds to wait until the release has its traffic."
     return click.option("--wait", type=click.FloatRange(min=0), default=default, show_default=True, help=words)

@@ -3,18 +3,24 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import IO, Any
 
 import click
 
 from dsops.core.errors import DsopsError
-from dsops.core.state import to_data
+from dsops.core.lanes import SHARES
+from dsops.core.state import NodeState, to_data
 from dsops.core.tiers import ColdError, render_seconds
 from dsops.node.cli.follow import ask, ask_move, decode_state, follow, tell_move
-from dsops.node.cli.main import Door, say
-from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, wait
+from dsops.node.cli.main import Door, ask_gateway, say
+from dsops.node.cli.measure import measure
+from dsops.node.cli.moves import drive
+from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, share, wait
+from dsops.node.cli.passports import add_fits
 from dsops.node.cli.tiers import copy, heat_first, list_releases, render_start, render_tier
 from dsops.node.helper.client import call
+from dsops.node.sources.gateway import judge_gateway
 
 # Reading a big release back and hashing it takes its time.
 HASH_SECONDS = 3600.0
@@ -62,7 +68,8 @@ def receive(door: Door, sha256: str, size: int, offset: int) -> None:
 def admit(door: Door) -> None:
     """Reads JSON with manifest and signature (and passport); all content must be here already."""
     said = read_json(sys.stdin.buffer, dict, what="the release")
-    known = {key: said[key] for key in ("manifest", "signature", "passport", "passport_signature") if key in said}
+    keys = ("manifest", "signature", "passport", "passport_signature", "passports")
+    known = {key: said[key] for key in keys if key in said}
     if extra := sorted(said.keys() - known.keys()):
         raise DsopsError(f"unknown key {extra[0]!r}", where="standard input")
     click.echo(json.dumps(call(door.helper, "admit", timeout=HASH_SECONDS, **known)))
@@ -71,34 +78,111 @@ def admit(door: Door) -> None:
 @release.command()
 @click.argument("release")
 @person
+@share
+@click.option("--alone", is_flag=True, help="Two copies do not fit: the one that serves stops first. Drain before.")
+@click.option("--without-passport", is_flag=True, help="Whatever its passports say of this hardware: to make one here.")
 @epoch
 @holder
 @wait(0.0)
 @as_json
 @click.pass_obj
 def activate(
-    door: Door, release: str, who: str, reason: str, epoch: int | None, holder: str, wait: float, as_json: bool
+    door: Door,
+    release: str,
+    who: str,
+    reason: str,
+    *,
+    share: int,
+    alone: bool,
+    without_passport: bool,
+    epoch: int | None,
+    holder: str,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Starts RELEASE beside the one that serves; it gets the traffic once its golden answers are right.
 
-    One that lies on the cold tier is copied to the hot one first.
+    With --share it only gets so much, until `widen` gives it more or `dsops node rollback` takes it back. One that
+    lies on the cold tier is copied to the hot one first.
 
-    Exit status: 0 asked for (with --wait: it has the traffic), 1 refused.
+    Exit status: 0 asked for (with --wait: it has its traffic), 1 refused.
     """
-    words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder)
+    words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder) | ({"alone": True} if alone else {})
+    words |= {} if share == max(SHARES) else {"share": share}
+    words |= tell_hardware(door, without_passport=without_passport)
+    if alone:
+        check_drained(door)
     try:
         said = ask_move(door, "activate", release=release, **words)
     except ColdError as error:
         heat_first(door, error, who=who, reason=reason)
         said = ask_move(door, "activate", release=release, **words)
-    state = decode_state(said["state"])
+    say_moved(door, decode_state(said["state"]), release, share=share, wait=wait, as_json=as_json)
+
+
+def tell_hardware(door: Door, *, without_passport: bool) -> dict[str, Any]:
+    """What the helper must know to judge by a release's passports."""
+    hardware = door.read_hardware()
+    words: dict[str, Any] = {"without_passport": True} if without_passport else {}
+    return words | ({"hardware": asdict(hardware)} if hardware else {})
+
+
+def check_drained(door: Door) -> None:
+    """Raises DsopsError while traffic may come, from the gateway's own words: nothing would answer it."""
+    if judge_gateway(ask_gateway(door, "/status")).drained is None:
+        what = (
+            "traffic still comes here, and nothing would answer it: alone, a release starts once the other has stopped"
+        )
+        raise DsopsError(what, mend="`dsops drain NODE --reason ...` first (here: `dsops node drain --reason ...`)")
+
+
+def say_moved(door: Door, state: NodeState, release: str, *, share: int, wait: float, as_json: bool) -> None:
+    """What became of a move, after so many seconds of waiting. Raises DsopsError when the release was refused."""
     if wait:
-        ended = follow(door, release, seconds=wait)
+        ended = follow(door, release, seconds=wait, share=share)
         state = ended.state
         if not ended.has_traffic:
+            drive(door, state, seconds=wait)  # what had stopped for it starts again
             raise DsopsError(f"{release} was refused: {ended.reason}", mend="`dsops node history`; `dsops node logs`")
-    line = f"{release} has the traffic" if wait else tell_move(state.move)
-    say(as_json, line, {"ok": True, "release": release, "state": to_data(state)})
+    say(as_json, tell_traffic(state, release), {"ok": True, "release": release, "state": to_data(state)})
+
+
+def tell_traffic(state: NodeState, release: str) -> str:
+    """How much of the traffic a release has, or what it waits for."""
+    if state.canary and state.canary.release == release:
+        return f"{release} has {state.canary.share} % of the traffic"
+    has_all = state.active is not None and state.active.release == release
+    return f"{release} has the traffic" if has_all else tell_move(state.move)
+
+
+@release.command()
+@click.argument("release")
+@person
+@share
+@epoch
+@holder
+@wait(0.0)
+@as_json
+@click.pass_obj
+def widen(
+    door: Door,
+    release: str,
+    who: str,
+    reason: str,
+    *,
+    share: int,
+    epoch: int | None,
+    holder: str,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Gives RELEASE, which is out as a canary, a larger share of the traffic; with 100 it takes over.
+
+    Exit status: 0 it has it, 1 refused.
+    """
+    words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder)
+    said = ask_move(door, "widen", release=release, share=share, **words)
+    say_moved(door, decode_state(said["state"]), release, share=share, wait=wait, as_json=as_json)
 
 
 @release.command("list")
@@ -106,7 +190,7 @@ def activate(
 @click.pass_obj
 def list_(door: Door, as_json: bool) -> None:
     """What is here: active, a way back (fallback), bad, or only held; on which tier, and how soon it could serve."""
-    said = list_releases(door)
+    said = add_fits(list_releases(door), door.read_hardware())
     if as_json:
         click.echo(json.dumps(said))
         return
@@ -121,10 +205,12 @@ def render_release(one: Mapping[str, Any]) -> str:
     why = f": {one['bad']}" if one["bad"] else ""
     damage = "".join(f"; DAMAGED: {said}" for said in dict.fromkeys((one["damage"], one["cold_damage"])) if said)
     slot = f"slot {one['slot']}" if one["slot"] else ""
+    share = f"; {one['share']} % of the traffic" if 0 < one["share"] < 100 else ""
+    passport = {"fits": "; passport", "none": "", "": ""}.get(one["fit"], f"; passport {one['fit']}: {one['fit_says']}")
     about = f"{one['model']} {one['quantization']} {one['engine']}"
     size = f"{one['bytes'] / 1e6:>10.1f} MB"
     place = f"{one['tier']:<8} {render_start(one):<17}"
-    return f"{one['release']}  {one['state']:<8} {slot:<6}  {size}  {place} {about}{why}{damage}"
+    return f"{one['release']}  {one['state']:<8} {slot:<6}  {size}  {place} {about}{share}{passport}{why}{damage}"
 
 
 @release.command()
@@ -198,5 +284,7 @@ def adopt(door: Door, path: str) -> None:
     """For deploys: a folder below the store's staging becomes a release, without a copy."""
     click.echo(json.dumps(call(door.helper, "adopt_tree", timeout=HASH_SECONDS, path=path)))
 
+
+release.add_command(measure)
 
 COMMANDS = (release,)

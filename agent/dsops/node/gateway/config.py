@@ -9,9 +9,11 @@ from typing import Any
 
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
+from dsops.core.lanes import LANES as CORE_LANES
+from dsops.core.lanes import STABLE
 
-STABLE_LANE = "l50"
-LANES = ("l1", "l4", "l20", "l25", STABLE_LANE)
+STABLE_LANE = STABLE
+LANES = tuple(CORE_LANES)
 
 
 @dataclass(frozen=True)

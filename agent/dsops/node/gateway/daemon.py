@@ -67,6 +67,7 @@ class Gateway:
             slots=self._slots,
             window=window,
             keyring=keyring,
+            metrics=metrics,
             probes=make_app(keyring=None, probing=True),
         )
         admin = AdminApp(health=health, metrics=metrics, door=self._door, keyring=keyring)

@@ -5,10 +5,12 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from dsops.core.errors import DsopsError
+from dsops.core.samples import Samples
 from dsops.node.gateway.config import LANES
 from dsops.node.gateway.door import Door, Health
 from dsops.node.gateway.engine import Engine
@@ -92,6 +94,7 @@ class ControlApp(_App):
         slots: Mapping[str, Slot],
         window: Window,
         keyring: Keyring | None,
+        metrics: Metrics,
         probes: TrafficApp,
     ) -> None:
         self._probes = probes
@@ -102,12 +105,14 @@ class ControlApp(_App):
         self._slots = slots
         self._window = window
         self._keyring = keyring
+        self._metrics = metrics
         self.handlers = {
             ("POST", "/drain"): self._drain,
             ("POST", "/undrain"): self._undrain,
             ("POST", "/eject"): self._eject,
             ("POST", "/admit"): self._admit,
             ("GET", "/status"): self._tell_status,
+            ("GET", "/v1/samples"): self._tell_samples,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +145,17 @@ class ControlApp(_App):
         except DsopsError as error:
             raise ApiError(503, f"{error}; mend: {error.mend}", code="cannot_listen") from None
         return _json(200, {"drained": False, "persisted": saved, "in_flight": self._engine.in_flight})
+
+    async def _tell_samples(self, _: bytes) -> Answer:
+        for name in self._slots:
+            self._begin_counts(name)
+        samples = Samples(node="", at=time.time(), releases=self._metrics.list_tallies())
+        return 200, samples.to_json().encode(), b"application/json"
+
+    def _begin_counts(self, slot: str) -> None:
+        """So that those of a release have a life before its first request."""
+        with suppress(DsopsError):
+            self._metrics.get_counts(self._releases.get_release(slot).id)
 
     async def _tell_status(self, _: bytes) -> Answer:
         (_, health), *slots = await asyncio.gather(

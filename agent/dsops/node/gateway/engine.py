@@ -174,9 +174,9 @@ class Engine:
         metrics.whole.observe(now - job.began)
         self._window.add_latency(now - job.began, now=now)
         if job.ask.stream:
-            metrics.ttft.observe(job.first_at - job.began)
+            metrics.observe_ttft(job.first_at - job.began)
             if tokens > job.first_tokens:
-                metrics.per_token.observe((now - job.first_at) / (tokens - job.first_tokens))
+                metrics.observe_per_token((now - job.first_at) / (tokens - job.first_tokens))
 
 
 def _check_release(ask: Ask, release: Served) -> None:

@@ -10,10 +10,14 @@ from dsops.node.gateway.errors import ApiError
 from dsops.node.gateway.http import Receive, Scope, Send, make_request_id, read_body, send_whole, swallow_body
 
 _SSE = b"text/event-stream; charset=utf-8"
+CLIENT_LEFT = 499
 
 
 class Exchange:
-    """A request under way. `release`, `lane` and `status` are filled in as they become known."""
+    """A request under way. `release`, `lane` and `status` are filled in as they become known.
+
+    asks_text: whether a release was asked to write.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, closing: Callable[[], bool]) -> None:
         self.path: str = scope["path"]
@@ -22,12 +26,15 @@ class Exchange:
         self.lane = STABLE_LANE
         self.release = ""
         self.status = 0
+        self.asks_text = False
         self.started = False
         self.client_left = False
         self._scope = scope
         self._receive = receive
         self._send = send
         self._closing = closing
+        self._refused = 0
+        self._is_sending = False
         self._length: int | None = None
         self._body_read = False
         request_id = ""
@@ -60,6 +67,11 @@ class Exchange:
         self._body_read = True
         return body
 
+    @property
+    def came_to(self) -> int:
+        """The status in the end: a stream that broke has sent 200 long before."""
+        return self.status if self.client_left else self._refused or self.status
+
     def watch_client(self) -> "Watch":
         """`with` it, the current task is cancelled and `client_left` set as soon as the client goes."""
         return Watch(self, self._receive)
@@ -78,6 +90,8 @@ class Exchange:
 
     async def refuse(self, error: ApiError) -> None:
         """An error as a response of its own, or as the last event of a stream that has begun."""
+        # A client that does not read what the engine says is as good as gone.
+        self._refused = CLIENT_LEFT if self._is_sending else error.status
         if self.started:
             await self._end_stream(error)
             return
@@ -92,7 +106,9 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": 200, "headers": head})
 
     async def send_events(self, text: str, *, last: bool = False) -> None:
+        self._is_sending = True
         await self._send({"type": "http.response.body", "body": text.encode(), "more_body": not last})
+        self._is_sending = False
 
     async def _end_stream(self, error: ApiError) -> None:
         # A client that does not read must not hold this task: after a second the connection is cut.

@@ -5,22 +5,33 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from dsops.core.samples import PER_TOKEN_BOUNDS, TTFT_BOUNDS, ReleaseTally
+from dsops.node.gateway.counts import Counts
+
 _LABELS = ("lane", "release")
 _KEPT_RELEASES = 4
-_TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 40, 80, 160)
-_PER_TOKEN = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5)
+_KEPT_COUNTS = 16
 _WHOLE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 240, 480, 900)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetMetrics:
-    """The series of one lane and release, looked up once."""
+    """The series of one lane and release, looked up once. counts: of the release, on whichever lane."""
 
     ttft: Histogram
     per_token: Histogram
     whole: Histogram
     prompt_tokens: Counter
     generated_tokens: Counter
+    counts: Counts
+
+    def observe_ttft(self, seconds: float) -> None:
+        self.ttft.observe(seconds)
+        self.counts.add_ttft(seconds)
+
+    def observe_per_token(self, seconds: float) -> None:
+        self.per_token.observe(seconds)
+        self.counts.add_per_token(seconds)
 
 
 class Metrics:
@@ -45,13 +56,16 @@ class Metrics:
         self.drained = gauge("drained", "1 while the traffic door is closed on purpose")
         self.ejected = gauge("ejected", "1 while the agent keeps traffic away")
         self.keys_stale = gauge("keys_stale", "1 while the key file cannot be read")
-        self._ttft = histogram("time_to_first_token_seconds", "Streams only", _TTFT)
-        self._per_token = histogram("time_per_output_token_seconds", "After the first token, streams only", _PER_TOKEN)
+        self._ttft = histogram("time_to_first_token_seconds", "Streams only", TTFT_BOUNDS)
+        self._per_token = histogram(
+            "time_per_output_token_seconds", "After the first token, streams only", PER_TOKEN_BOUNDS
+        )
         self._whole = histogram("request_seconds", "From the request to the end of the answer", _WHOLE)
         self._prompt = counter("prompt_tokens", "Tokens of prompts", _LABELS)
         self._generated = counter("generated_tokens", "Tokens generated", _LABELS)
         self._targets: dict[tuple[str, str], TargetMetrics] = {}
         self._counters: dict[tuple[str, int, str, str], Counter] = {}
+        self._counts: dict[str, Counts] = {}
 
     def count_request(self, route: str, code: int, *, lane: str = "", release: str = "") -> None:
         key = (route, code, lane, release)
@@ -59,6 +73,27 @@ class Metrics:
         if counter is None:
             counter = self._counters[key] = self._requests.labels(route, str(code), lane, release)
         counter.inc()
+
+    def count_outcome(self, release: str, *, failed: bool) -> None:
+        """A client's request to the release was answered to its end, or failed; neither is its own error."""
+        counts = self.get_counts(release)
+        counts.requests += 1
+        counts.failed += failed
+
+    def get_counts(self, release: str) -> Counts:
+        """Of the release since they began; those of the release that came the longest time ago are forgotten."""
+        counts = self._counts.get(release)
+        if counts is None:
+            if len(self._counts) >= _KEPT_COUNTS:
+                oldest = next(iter(self._counts))
+                del self._counts[oldest]
+                self._remove([key for key in self._targets if key[1] == oldest])
+            counts = self._counts[release] = Counts()
+        return counts
+
+    def list_tallies(self) -> tuple[ReleaseTally, ...]:
+        """Of all releases that clients asked."""
+        return tuple(counts.to_tally(release) for release, counts in self._counts.items())
 
     def get_target(self, lane: str, release: str) -> TargetMetrics:
         target = self._targets.get((lane, release))
@@ -70,6 +105,7 @@ class Metrics:
                 whole=self._whole.labels(lane, release),
                 prompt_tokens=self._prompt.labels(lane, release),
                 generated_tokens=self._generated.labels(lane, release),
+                counts=self.get_counts(release),
             )
         return target
 

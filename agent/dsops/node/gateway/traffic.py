@@ -12,14 +12,13 @@ from dsops.node.gateway.config import Config
 from dsops.node.gateway.door import Door, Health
 from dsops.node.gateway.engine import Engine
 from dsops.node.gateway.errors import ApiError, retry_later
-from dsops.node.gateway.exchange import Exchange
+from dsops.node.gateway.exchange import CLIENT_LEFT, Exchange
 from dsops.node.gateway.http import Receive, Scope, Send
 from dsops.node.gateway.keyring import Keyring
 from dsops.node.gateway.metrics import Metrics
 from dsops.node.gateway.release import Releases, Target
 
 _log = logging.getLogger(__name__)
-_CLIENT_LEFT = 499
 _CHAT, _COMPLETIONS, _MODELS, _HEALTH = "/v1/chat/completions", "/v1/completions", "/v1/models", "/healthz"
 _METHODS = {_CHAT: "POST", _COMPLETIONS: "POST", _MODELS: "GET", _HEALTH: "GET"}
 
@@ -66,7 +65,7 @@ class TrafficApp:
             await self._answer(exchange)
         except asyncio.CancelledError:
             if exchange.client_left:
-                exchange.status = _CLIENT_LEFT
+                exchange.status = CLIENT_LEFT
             elif not self._door.stopping:
                 raise
             else:
@@ -105,6 +104,7 @@ class TrafficApp:
             self._refuse()
         ask = parse(parse_json(body))
         target = self._get_target(exchange)
+        exchange.asks_text = True
         try:
             await self._engine.answer(exchange, ask, target, probing=self._probing)
         except ApiError as error:
@@ -167,6 +167,7 @@ class TrafficApp:
             self._metrics.count_request("probe", exchange.status)
         else:
             self._metrics.count_request(route, exchange.status, lane=lane, release=exchange.release)
+            self._count_outcome(exchange)
         if self._config.access_log:
             _log.info(
                 "request %s: %s %d lane=%s release=%s",
@@ -176,3 +177,9 @@ class TrafficApp:
                 lane,
                 exchange.release,
             )
+
+    def _count_outcome(self, exchange: Exchange) -> None:
+        """What says something of the release: no client's own error, no client that left, no full house."""
+        came_to = exchange.came_to
+        if exchange.asks_text and (came_to == 200 or came_to >= 500):
+            self._metrics.count_outcome(exchange.release, failed=came_to >= 500)

@@ -11,13 +11,15 @@ from dsops.node.sources.golden import Golden, read_golden
 from dsops.node.sources.host import Host, read_host
 from dsops.node.sources.slots import read_lane_slot, read_slot_release
 from dsops.node.sources.store import StoreReader, StoreReading
+from dsops.node.store.audit import Reach, ReachReader
 
 
 @dataclass(frozen=True)
 class Files:
     """One reading. reason: why it is an old one, "" when it is not. free_bytes: None when nobody could say.
 
-    golden: what the active release is to be asked; None when there is none, or golden_reason says why not.
+    golden: what the active release is to be asked; None when there is none, or golden_reason says why not. goldens:
+    release -> the same, of those in both slots that can be read. audit: how far its chain goes.
     """
 
     host: Host = field(default_factory=lambda: Host("", None))
@@ -27,7 +29,9 @@ class Files:
     free_bytes: int | None = None
     golden: Golden | None = None
     golden_reason: str = ""
+    goldens: Mapping[str, Golden] = field(default_factory=dict)
     reason: str = ""
+    audit: Reach = field(default_factory=lambda: Reach(is_there=False))
 
 
 class FilesReader:
@@ -39,7 +43,8 @@ class FilesReader:
         self._slots = slots
         self._lane = lane
         self._store = StoreReader(state)
-        self._golden: Golden | None = None
+        self._audit = ReachReader(state)
+        self._goldens: dict[str, Golden] = {}
         self.last = Files()
 
     def read(self) -> Files:
@@ -50,29 +55,31 @@ class FilesReader:
             return self.last
         releases = {slot: read_slot_release(self._state, slot) for slot in self._slots}
         stable = read_lane_slot(self._state, self._lane)
-        golden, reason = self._read_golden(releases.get(stable, ""))
+        reasons = {release: self._read_golden(release) for release in releases.values()}
+        self._goldens = {release: one for release, one in self._goldens.items() if release in reasons}
+        active = releases.get(stable, "")
         self.last = Files(
             host,
             releases,
             stable,
             self._store.read(),
             find_free_bytes(self._state),
-            golden,
-            reason,
+            self._goldens.get(active),
+            reasons.get(active, ""),
+            dict(self._goldens),
+            audit=self._audit.read(),
         )
         return self.last
 
-    def _read_golden(self, release: str) -> tuple[Golden | None, str]:
-        """A release never changes, so it is read once; what cannot be read is tried again."""
-        if not release:
-            return None, ""
-        if self._golden and self._golden.release == release:
-            return self._golden, ""
+    def _read_golden(self, release: str) -> str:
+        """Why it cannot be read. A release never changes, so it is read once; what cannot be read is tried again."""
+        if not release or release in self._goldens:
+            return ""
         try:
-            self._golden = read_golden(self._state / "releases" / release)
+            self._goldens[release] = read_golden(self._state / "releases" / release)
         except DsopsError as error:
-            return None, str(error)
-        return self._golden, ""
+            return str(error)
+        return ""
 
     def otherwise(self, reason: str) -> Files:
         """What was read last, with the reason why there is nothing newer."""

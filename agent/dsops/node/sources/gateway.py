@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsops.core.errors import DsopsError
+from dsops.core.samples import Samples
 from dsops.node.sources.http import Answer, Target, fetch, get
 
 
@@ -45,6 +47,14 @@ class GatewayStatus:
 async def read_gateway(socket: Path, *, timeout: float) -> Answer:
     """GET /status on the control socket."""
     return await get(Target("/status", socket=socket), timeout=timeout)
+
+
+async def read_samples(socket: Path, *, timeout: float) -> Samples:
+    """What clients' requests to each release came to. Raises DsopsError when the gateway does not say."""
+    answer = await get(Target("/v1/samples", socket=socket), timeout=timeout)
+    if not answer.is_ok:
+        raise DsopsError(f"the gateway does not say what it counted: {answer.says}", where=str(socket))
+    return Samples.from_json(answer.body, where=str(socket))
 
 
 async def eject(socket: Path, *, reason: str, who: str, timeout: float) -> Answer:
