@@ -11,15 +11,17 @@ import paramiko
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
+from dsops.control.bundle.held import Held
+from dsops.control.bundle.sign import SITE_NAMESPACE, ensure_signer, sign
 from dsops.control.cli.release import release as command
 from dsops.control.progress import render_bytes
 from dsops.core.errors import DsopsError
 from dsops.core.passport import parse_passport
+from dsops.core.samples import ReleaseTally, Samples, Tally
 
 from tests.control.bundle.test_held import make_held, make_model
 from tests.control.fleet.fake_node import FakeNode, option, write_site
 from tests.control.fleet.sshd import Sshd, run_sshd
-from tests.core.test_status import make_status
 from tests.node.sources.server import Canned, serve
 
 R1, R2 = "r00000000001", "r00000000002"
@@ -196,7 +198,7 @@ def test_a_release_is_shown_with_what_it_promises_and_where_it_is(site: Site) ->
     assert "proof    3 golden prompts; loads within 6 s; a probe takes at most 5 s" in text
     assert "gpu1     bad, slot b: sum: wrong\n  gpu2     -\n" in text
     data = json.loads(site.done("show", str(held.path), "--json"))
-    assert (data["manifest"]["model"], data["nodes"]["gpu2"], data["passport"]) == ("fake", None, None)
+    assert (data["manifest"]["model"], data["nodes"]["gpu2"], data["passports"]) == ("fake", None, [])
 
 
 def test_a_release_that_only_nodes_hold_is_shown_from_their_words(site: Site) -> None:
@@ -225,25 +227,199 @@ def test_a_mark_that_a_node_does_not_take_is_said(site: Site) -> None:
     assert result.stdout == f"gpu1: {R1} cannot: gpu1: is not marked bad here\n  mend: as the node says\n"
 
 
-def test_a_passport_is_taken_signed_kept_and_travels(site: Site) -> None:
+def measured(release: str, **changes: Any) -> dict[str, Any]:
+    """What a node's door answers to `measure`."""
+    runs = [{"kind": "cold", "tokens_per_second": 650.0, "load_seconds": 1.5, "cached": 0.0}]
+    runs += [{"kind": "warm", "tokens_per_second": rate} for rate in (700.0, 720.0)]
+    seen = [{"answer": "42", "times": 2}, {"answer": "42.", "times": 1}]
+    answers = [
+        {"prompt": f"p{number}", "seen": seen if not number else [seen[0] | {"times": 3}]} for number in range(8)
+    ]
+    hardware = {"gpus": ["NVIDIA H100"] * 2, "cpu": "EPYC", "cores": 96}
+    said = {"release": release, "hardware": hardware, "engine_version": "Triton 2.51.0", "runs": runs}
+    return said | {"answers": answers} | changes
+
+
+@pytest.fixture
+def signed(site: Site) -> Held:
+    """A release that gpu1 serves, whose passport was just made."""
     held = make_held(site.root)
     site.nodes["gpu1"].hold(held.id, "active", engine="fake-engine")
-    proof = {"release": held.id, "at": 5.0, "accepted": 3, "prompts": 3, "load_seconds": 1.5}
-    status: dict[str, Any] = json.loads(make_status().to_json())
-    status["proof"] = proof | {"tokens_per_second": 700.0, "gpus": ["H100", "H100"]}
-    with serve(Canned({"/v1/status": (200, json.dumps(status).encode())})) as canned:
-        text = site.inventory.read_text().replace(
-            "'ssh_hostname'", f"'dsops_agent_port': {canned.port}, 'ssh_hostname'"
-        )
-        site.inventory.write_text(text)
-        said = site.done("passport", "gpu1", "--signer", str(site.root / "signer"))
-    assert "3 of 3 answers right, loaded in 1.5 s, 700 tokens/s on gpu1 (H100)" in said
+    site.nodes["gpu1"].measured = measured(held.id)
+    site.done("passport", "gpu1", "--signer", str(site.root / "signer"))
+    return held
+
+
+def passport_of(site: Site, held: Held, kind: str = "2-x-nvidia-h100") -> Path:
+    return site.root / f"build/releases/passports/{held.id}.{kind}.json"
+
+
+def test_a_passport_is_measured_signed_kept_and_travels(site: Site, signed: Held) -> None:
+    (words,) = site.asked("gpu1", "release measure")
+    assert (option(words, "--cold"), option(words, "--warm"), option(words, "--reason")) == ("1", "2", "a passport")
+    file = passport_of(site, signed)
+    passport = parse_passport(file.read_bytes(), where="x")
+    assert (passport.engine, passport.node, passport.rate) == ("fake-engine", "gpu1", 700.0)
+    site.done("push", str(signed.path), "gpu2")
+    (sent,) = site.nodes["gpu2"].admitted[0]["passports"]
+    assert sent["text"] == file.read_text()
+    assert sent["signature"].startswith("-----BEGIN SSH SIGNATURE")
+
+
+def test_a_passport_is_shown_with_all_that_it_says_and_who_signed_it(site: Site, signed: Held) -> None:
+    said = site.done("show", str(signed.path))
+    made = said[said.index("  passport") :].splitlines()
+    assert made[:4] == [
+        "  passport 2 x NVIDIA H100",
+        "    answers 8 of 8 right in each of 3 runs (1 cold, 2 warm); in several words: p0",
+        "    speed   700 tokens/s (least 650); a node must reach 490",
+        "    load    1.5 s from the disk, 12 s at most",
+    ]
+    assert made[4].endswith("on gpu1, fake-engine (Triton 2.51.0), signed by us")
+    data = json.loads(site.done("show", str(signed.path), "--json"))
+    (one,) = data["passports"]
+    assert (one["signer"], one["error"], one["passport"]["runs"][0]["cached"]) == ("us", None, 0.0)
+
+
+def test_each_kind_of_hardware_has_a_passport_of_its_own(site: Site, signed: Held) -> None:
+    words = ("passport", "gpu1", "--signer", str(site.root / "signer"), "--cold", "0", "--warm", "1")
+    site.nodes["gpu1"].measured = measured(signed.id, hardware={"gpus": [], "cpu": "Xeon", "cores": 2})
+    said = site.done(*words)
+    assert "passport Xeon, 2 cores" in said
+    assert passport_of(site, signed, "xeon-2-cores").is_file()
+    assert "2 passports went along" in site.done("push", str(signed.path), "gpu2")
+    assert [line for line in site.done("show", str(signed.path)).splitlines() if line.startswith("  passport")] == [
+        "  passport 2 x NVIDIA H100",
+        "  passport Xeon, 2 cores",
+    ]
+
+
+def test_one_of_an_older_dsops_is_still_read_shown_and_sent(site: Site) -> None:
+    held = make_held(site.root)
     file = site.root / f"build/releases/passports/{held.id}.json"
-    assert parse_passport(file.read_bytes(), where="x").engine == "fake-engine"
-    assert "passport 3 of 3 answers right" in site.done("show", str(held.path))
-    site.done("push", str(held.path), "gpu2")
-    assert site.nodes["gpu2"].admitted[0]["passport"] == file.read_text()
-    assert site.nodes["gpu2"].admitted[0]["passport_signature"].startswith("-----BEGIN SSH SIGNATURE")
+    file.parent.mkdir(parents=True)
+    said = {"format": 1, "release": held.id, "made_at": 5.0, "node": "gpu1", "gpus": ["H100"] * 8, "engine": "vllm"}
+    file.write_text(json.dumps(said | {"accepted": 12, "prompts": 12, "load_seconds": 9.5, "tokens_per_second": 700.0}))
+    sign(file, ensure_signer(site.root / "signer", name="us", namespace=SITE_NAMESPACE).for_releases)
+    shown = site.done("show", str(held.path))
+    assert "  passport 8 x H100\n    answers 12 of 12 right in one cold run\n" in shown
+    assert "9.5 s, nobody knows whether from the disk, 28 s at most" in shown
+    assert "format 1: an older dsops made it of one run; make it again" in shown
+    assert "1 passport went along" in site.done("push", str(held.path), "gpu2")
+
+
+@pytest.mark.parametrize("how", ["altered", "truncated", "unsigned", "for another", "unknown key", "format 3"])
+def test_a_passport_that_is_not_good_is_told_and_never_sent(site: Site, signed: Held, tmp_path: Path, how: str) -> None:
+    file = passport_of(site, signed)
+    signer, says = ensure_signer(site.root / "signer", name="signer", namespace=SITE_NAMESPACE), how
+    text = file.read_text()
+    if how == "altered":
+        file.write_text(text.replace("700.0", "900.0"))
+        says = "the signature does not fit"
+    elif how == "truncated":
+        file.write_text(text[:-9])
+        sign(file, signer.for_releases)
+        says = "not a whole passport"
+    elif how == "unsigned":
+        file.with_name(f"{file.name}.sig").unlink()
+        says = "there is no signature"
+    elif how == "for another":
+        file.write_text(text.replace(signed.id, R1))
+        sign(file, signer.for_releases)
+        says = f"a passport for {R1}, not for {signed.id}"
+    elif how == "unknown key":
+        sign(file, ensure_signer(tmp_path / "foreign", name="foreign", namespace=SITE_NAMESPACE).for_releases)
+        says = "signed by nobody whom this site allows"
+    else:
+        file.write_text(text.replace('"format":2', '"format":3'))
+        sign(file, signer.for_releases)
+        says = "passport format 3 is not known"
+    error = error_of(site.call("push", str(signed.path), "gpu2"))
+    assert says in error.what
+    assert f"or take {file} away" in error.mend
+    assert not site.nodes["gpu2"].words
+    assert f"  passport NOT GOOD: {file}" in site.done("show", str(signed.path))
+    assert says in site.done("show", str(signed.path))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"answers": []}, "has 0 golden prompts, a passport wants 8 to 32"),
+        ({"runs": []}, "runs: there is none"),
+        ({"hardware": {}}, "neither GPU nor CPU"),
+        ({"colour": 1}, "unknown key 'colour'"),
+    ],
+)
+def test_what_makes_no_passport_is_refused_and_nothing_kept(site: Site, change: dict[str, Any], says: str) -> None:
+    held = make_held(site.root)
+    site.nodes["gpu1"].hold(held.id, "active")
+    site.nodes["gpu1"].measured = measured(held.id, **change)
+    error = error_of(site.call("passport", "gpu1", "--signer", str(site.root / "signer")))
+    assert says in error.what
+    assert not (site.root / "build/releases/passports").exists()
+
+
+def test_the_nodes_own_refusal_to_measure_is_said(site: Site) -> None:
+    site.nodes["gpu1"].refuse["release measure"] = "warm run 1: other requests were in flight"
+    make_held(site.root)
+    error = error_of(site.call("passport", "gpu1", "--signer", str(site.root / "signer")))
+    assert (error.what, error.where) == ("warm run 1: other requests were in flight", "gpu1")
+
+
+def test_the_list_says_for_each_node_whether_the_passport_is_for_its_hardware(site: Site) -> None:
+    hold(site)
+    site.nodes["gpu1"].hold(R2, "held", fit="fits", fit_says="for 2 x NVIDIA H100")
+    other = "made on 2 x NVIDIA H100, this node has 4 x Tesla T4"
+    site.nodes["gpu2"].hold(R2, "held", fit="other", fit_says=other)
+    lines = site.done("list").splitlines()
+    assert lines[0].split()[-1] == "passport"
+    fits = {(line.split()[0], line.split()[1]): line for line in lines[1:]}
+    assert fits["gpu1", R2].split()[-1] == "fits"
+    assert f"passport {other}" in " ".join(site.done("list").split())
+    assert f"gpu2     held, passport {other}\n" in site.done("show", R2)
+
+
+def test_a_release_may_be_activated_without_a_passport_when_a_person_says_so(site: Site) -> None:
+    hold(site)
+    site.done("activate", R2, "gpu1", "--without-passport")
+    assert "--without-passport" in site.asked("gpu1", "release activate")[0]
+    site.done("activate", R2, "gpu2")
+    assert "--without-passport" not in site.asked("gpu2", "release activate")[0]
+
+
+@pytest.fixture
+def counting(site: Site) -> Iterator[Canned]:
+    """An agent of both nodes that counted requests to R1 and R2."""
+    tallies = (ReleaseTally(R1, real=Tally(900, 2)), ReleaseTally(R2, real=Tally(90, 30)))
+    body = Samples("gpu1", 5.0, tallies).to_json().encode()
+    with serve(Canned({"/v1/samples": (200, body)})) as canned:
+        text = site.inventory.read_text()
+        port = f"'dsops_agent_port': {canned.port}, 'ssh_hostname'"
+        site.inventory.write_text(text.replace("'ssh_hostname'", port))
+        yield canned
+
+
+def test_two_releases_are_put_side_by_side(site: Site, signed: Held, counting: Canned) -> None:
+    said = site.done("compare", R1, R2, "gpu1")
+    assert said.splitlines()[0].split() == ["A", R1, "B", R2]
+    assert " ".join(said.split("  failed")[1].split()[:8]) == "2 (0.22%) 30 (33.33%) B is worse (by"
+    rows = json.loads(site.done("compare", signed.id, R2, "--json"))["rows"]
+    (passport,) = [row for row in rows if row["name"] == "passport, 2 x NVIDIA H100"]
+    assert (passport["a"], passport["b"], passport["says"]) == ("3 runs", "-", "B has none")
+
+
+def test_what_cannot_be_compared_is_refused_or_said(site: Site, signed: Held, counting: Canned) -> None:
+    assert error_of(site.call("compare", R1, R1)).what == f"{R1} twice: there is nothing to compare"
+    assert error_of(site.call("compare", R1, "r00000000009")).what.startswith("nobody knows anything of r00000000009")
+    file = passport_of(site, signed)
+    file.write_text("{")
+    result = site.call("compare", R1, R2)
+    assert result.exit_code == 0, result.exception
+    assert "left out" in site.call("compare", signed.id, R2).stderr
+    counting.answers["/v1/samples"] = (404, b"{}")
+    result = site.call("compare", R1, R2)
+    assert isinstance(result.exception, DsopsError)
 
 
 def test_a_passport_is_not_signed_with_a_key_made_on_the_spot(site: Site) -> None:
@@ -270,7 +446,7 @@ def test_ids_and_nodes_complete_from_what_is_here(site: Site, monkeypatch: pytes
     assert [item.value for item in complete.get_completions([*words, held.id], "gpu")] == ["gpu1", "gpu2"]
     assert complete.get_completions(["push", "-i", "/nonexistent.py"], "r") == []
     verbs = [item.value for item in complete.get_completions([], "")]
-    changing = ["activate", "build", "confirm-bad", "cool", "heat"]
+    changing = ["activate", "build", "compare", "confirm-bad", "cool", "heat"]
     assert verbs == [*changing, "list", "passport", "push", "show", "unmark-bad"]
 
 
@@ -305,9 +481,9 @@ def test_the_list_and_show_tell_the_tier_and_how_soon_it_would_serve(site: Site)
     cold = {"tier": "cold", "way": "cold", "seconds": 700.0, "copy_seconds": 600.0, "back": True}
     site.nodes["gpu1"].hold(R2, "fallback", cold_damage="a blob is gone", **cold)
     lines = site.done("list", "gpu1").splitlines()
-    assert lines[0].split()[-4:] == ["size", "tier", "to", "serve"]
-    assert " cold  cold, 12 min  the way back; DAMAGED: a blob is gone" in lines[2]
-    assert lines[1].rstrip().endswith("hot   -")
+    assert lines[0].split()[-5:] == ["size", "tier", "to", "serve", "passport"]
+    assert " cold  cold, 12 min  -         the way back; DAMAGED: a blob is gone" in lines[2]
+    assert lines[1].split()[-3:] == ["hot", "-", "-"]
     assert "gpu1     fallback, cold\n" in site.done("show", R2)
 
 

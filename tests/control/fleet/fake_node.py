@@ -26,12 +26,13 @@ class FakeNode:
     blobs: dict[str, bytes] = field(default_factory=dict)
     staging: dict[str, bytes] = field(default_factory=dict)
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    admitted: list[dict[str, str]] = field(default_factory=list)
+    admitted: list[dict[str, Any]] = field(default_factory=list)
     words: list[list[str]] = field(default_factory=list)
     cut_after: int | None = None
     refuse: dict[str, str] = field(default_factory=dict)
     on_rollback: Callable[["FakeNode"], None] = lambda _: None
     state: NodeState = field(default_factory=NodeState)
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def hold(self, release: str, state: str, **more: Any) -> None:
         """The node lists the release as active, fallback, bad or held."""
@@ -61,6 +62,8 @@ class FakeNode:
             return {"release": release, "new": is_new}
         if verb == "release list":
             return {"releases": list(self.releases.values())}
+        if verb == "release measure":
+            return self.measured
         if verb == "release activate":
             self.switch(words[2])
         if verb in {"release cool", "release heat"}:

@@ -23,10 +23,10 @@ def running(tmp_path: Path, node: FakeNode) -> Iterator[Sshd]:
         yield sshd
 
 
-def bring(tmp_path: Path, sshd: Sshd, held: Held, *, passport: Signed | None = None) -> Pushed:
+def bring(tmp_path: Path, sshd: Sshd, held: Held, *, passports: tuple[Signed, ...] = ()) -> Pushed:
     fleet = make_fleet(tmp_path, sshd)
     with open_session(fleet, fleet.servers[0]) as session:
-        return push(session, held, passport=passport)
+        return push(session, held, passports=passports)
 
 
 def total(held: Held) -> int:
@@ -94,12 +94,12 @@ def test_a_release_that_the_node_refuses_is_said_with_its_words(tmp_path: Path) 
         bring(tmp_path, sshd, held)
 
 
-def test_a_passport_goes_along(tmp_path: Path) -> None:
+def test_passports_go_along(tmp_path: Path) -> None:
     held, node = make_held(tmp_path), FakeNode()
     with running(tmp_path, node) as sshd:
-        bring(tmp_path, sshd, held, passport=Signed("text", "signature"))
-    assert node.admitted[0]["passport"] == "text"
-    assert node.admitted[0]["passport_signature"] == "signature"
+        bring(tmp_path, sshd, held, passports=(Signed("text", "signature"), Signed("two", "other")))
+    pair = [{"text": "text", "signature": "signature"}, {"text": "two", "signature": "other"}]
+    assert node.admitted[0]["passports"] == pair
 
 
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"missing": 1}', '{"missing": [{"sha256": "0", "held": 0}]}'])

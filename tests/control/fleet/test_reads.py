@@ -11,6 +11,7 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import Outcome, ask_all
 from dsops.control.fleet.view import read_fleet, summarize
 from dsops.core.errors import DsopsError
+from dsops.core.status import VERSION
 
 from tests.core.test_status import make_status
 from tests.node.sources.server import Canned, serve
@@ -82,7 +83,7 @@ def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
     assert reasons["good"] == ""
     assert reasons["refused"] == "connection refused: nothing listens there"
     assert "is not JSON" in reasons["strange"]
-    assert "status version 7 is not 2" in reasons["old"]
+    assert f"status version 7 is not {VERSION}" in reasons["old"]
     assert reasons["other"] == "HTTP 404"
     assert reasons["silent"] == "no answer in time"
     assert summarize(seen).startswith("6 servers: 5 unreachable, 1 ok.")

@@ -17,7 +17,7 @@ from dsops.control.fleet.view import (
     to_data,
 )
 from dsops.core.errors import DsopsError
-from dsops.core.status import BadMark, Blame, Condition, Finding, Gpu, NodeStatus, Phase, Verdict
+from dsops.core.status import BadMark, Blame, Canary, Condition, Finding, Gpu, NodeStatus, Phase, Verdict
 from rich.console import Console, RenderableType
 
 from tests.core.test_status import make_status
@@ -117,6 +117,19 @@ def test_what_happens_to_releases_is_news() -> None:
     assert "gpu1: r3 is refused here: sum: wrong\n" in text
     assert "gpu1, gpu2: r0123456789ab is on trial" in show(render(FLEET, [see("gpu1", baking), see("gpu2", baking)]))
     assert find_news(fine(baking_until=OBSERVED + 5, fallback=""))[0].endswith("5s more; there is no way back yet")
+
+
+def test_a_canary_is_one_short_line_also_on_a_narrow_terminal() -> None:
+    canary = Canary("r1234567890ab", "b", 5, OBSERVED - 12 * 60 - 20, Verdict.OK, synthetic=360)
+    out = fine(move="activate of r1234567890ab in slot b at 5 % by ann (step canary)", canary=canary)
+    for width in (200, 80):
+        text = show(render(FLEET, [see("gpu1", out)], width=width), width=width)
+        assert "gpu1: canary r1234567890ab 5 % for 12 min\n" in text
+        assert "under way" not in text
+    assert find_news(fine(canary=dataclasses.replace(canary, since=OBSERVED + 5)))[0].endswith(" for 0 min")
+    assert find_news(fine(canary=dataclasses.replace(canary, since=100.0)))[0].endswith(" for 3h00m")
+    both = show(render(FLEET, [see("gpu1", out), see("gpu2", out)]))
+    assert "gpu1, gpu2: canary r1234567890ab 5 % for 12 min\n" in both
 
 
 def test_what_is_quiet_is_no_news() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from dsops.control.audit import tell_deploy
 from dsops.control.bundle.checkout import find_root
 from dsops.control.fleet.inventory import Fleet
 from dsops.control.fleet.options import get_fleet, inventory_option
@@ -35,7 +36,10 @@ def deploy(inventory: Path, limit: tuple[str, ...], dry: bool, verbose: int, roo
         check_limit(fleet, name)
     argv = render_command(root, fleet.path, limit=limit, dry=dry, verbose=verbose)
     click.echo(f"[$ {shlex.join(argv)}]")
-    raise SystemExit(run_raw(argv) if verbose or dry else run_told(argv))
+    code = run_raw(argv) if verbose or dry else run_told(argv)
+    if not dry:
+        tell_deploy(fleet.path, limit, code=code)
+    raise SystemExit(code)
 
 
 def check_limit(fleet: Fleet, name: str) -> None:

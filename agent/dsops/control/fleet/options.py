@@ -1,8 +1,6 @@
 """What the verbs of the fleet share on the command line."""
 
-import getpass
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from dsops.control.audit import keeping, who
 from dsops.control.fleet.epoch import find_state_folder
 from dsops.control.fleet.inventory import find_inventory, get_fleet
 from dsops.core.errors import DsopsError
@@ -37,6 +36,13 @@ def _fill(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | 
     return value if value or ctx.resilient_parsing else find_inventory(Path.cwd())
 
 
+def _keep(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
+    """The audit of what goes to nodes is kept there as well."""
+    if not ctx.resilient_parsing:
+        ctx.with_resource(keeping(value))
+    return value
+
+
 def state_option(function: F) -> F:
     """`--state`, as the parameter `state`: the folder where this control host keeps its place in line."""
     return click.option(
@@ -45,6 +51,7 @@ def state_option(function: F) -> F:
         envvar="DSOPS_STATE",
         show_envvar=True,
         default=lambda: find_state_folder(os.environ, is_root=os.geteuid() == 0),
+        callback=_keep,
         show_default="/var/lib/dsops-control for root",
         help="Where this control host keeps its epochs.",
     )(function)
@@ -68,8 +75,3 @@ class NodeName(click.ParamType[str]):
         except DsopsError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
-def who() -> str:
-    """Who changes the fleet, for the audit log."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,7 +1,7 @@
 """Brings a release to a node: only what it lacks, from where the last try stopped, and whole or not at all."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def push(
     session: Session,
     held: Held,
     *,
-    passport: Signed | None = None,
+    passports: Sequence[Signed] = (),
     begin: Callable[[int], None] = lambda _: None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> Pushed:
@@ -60,7 +60,7 @@ def push(
     begin(to_send)
     for one in missing:
         _send(session, held.file_of(one.sha256), one, tick=tick)
-    return Pushed(sent=to_send, there=total - to_send, new=admit(session, held, passport=passport))
+    return Pushed(sent=to_send, there=total - to_send, new=admit(session, held, passports=passports))
 
 
 def find_missing(session: Session, held: Held) -> tuple[Lacking, ...]:
@@ -75,11 +75,11 @@ def find_missing(session: Session, held: Held) -> tuple[Lacking, ...]:
     return tuple(sorted(missing, key=lambda one: (one.size, one.sha256)))
 
 
-def admit(session: Session, held: Held, *, passport: Signed | None) -> bool:
+def admit(session: Session, held: Held, *, passports: Sequence[Signed]) -> bool:
     """The node proves the release and makes it its own; False when it had it. Raises DsopsError."""
-    said = {"manifest": held.manifest.decode(), "signature": held.signature.decode()}
-    if passport:
-        said |= {"passport": passport.text, "passport_signature": passport.signature}
+    said: dict[str, Any] = {"manifest": held.manifest.decode(), "signature": held.signature.decode()}
+    if passports:
+        said |= {"passports": [{"text": one.text, "signature": one.signature} for one in passports]}
     size = sum(entry.size for entry in held.release.files.values())
     return bool(_ask(session, ["release", "admit"], json.dumps(said), timeout=PATIENCE + size / SLOWEST).get("new"))
 

@@ -20,11 +20,12 @@ SLOWER, BESIDES = 4.0, 600.0
 
 @dataclass(frozen=True)
 class Listed:
-    """A release on one node. state: active, fallback, bad or held; slot: "" when in none; bad: why it is refused.
+    """A release on one node. state: active, canary, fallback, bad or held; slot: "" in none; bad: why it is refused.
 
     since: Unix seconds, when it came there. tier: where it lies. way, seconds: how it would come to serve, and how
     soon, copy_seconds of it until it lies hot; "" and None where nobody could say. back: a rollback would go there.
-    damage, cold_damage: what is wrong with it where it serves from, and on the cold tier.
+    damage, cold_damage: what is wrong with it where it serves from, and on the cold tier. fit: whether its passport is
+    for that node's hardware (fits, other, none, missing, damaged; "" = nobody knows), fit_says: in words.
     """
 
     release: str
@@ -44,6 +45,8 @@ class Listed:
     back: bool = False
     damage: str = ""
     cold_damage: str = ""
+    fit: str = ""
+    fit_says: str = ""
 
 
 def read_releases(fleet: Fleet, server: Server) -> tuple[Listed, ...]:

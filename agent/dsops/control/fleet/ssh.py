@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from invoke.exceptions import CommandTimedOut
 from paramiko.hostkeys import InvalidHostKey
 from paramiko.pkey import UnknownKeyType
 
+from dsops.control.audit import telling
 from dsops.control.fleet.http import describe
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.errors import DsopsError
@@ -51,7 +52,16 @@ def parse_failure(done: SshDone, *, server: Server, command: str) -> DsopsError:
 
 
 def run(fleet: Fleet, server: Server, argv: Sequence[str], *, timeout: float) -> SshDone:
-    """One command on one server. timeout in seconds for the command; connecting has its own."""
+    """One command on one server. timeout in seconds for the command; connecting has its own.
+
+    One that changes a node is told to this control host's audit, however it ends.
+    """
+    with telling(fleet.path, server.name, argv) as heard:
+        done = _run(fleet, server, argv, timeout=timeout)
+        return replace(done, stderr=heard.hear(done.code, done.stderr))
+
+
+def _run(fleet: Fleet, server: Server, argv: Sequence[str], *, timeout: float) -> SshDone:
     connection = connect(fleet, server)
     end = time.monotonic() + timeout
     try:
@@ -76,7 +86,8 @@ def _no_end(argv: Sequence[str], server: Server, *, timeout: float) -> DsopsErro
 class Session:
     """One connection to a server; every verb is a channel of its own and may be fed bytes."""
 
-    def __init__(self, server: Server, transport: paramiko.Transport) -> None:
+    def __init__(self, fleet: Fleet, server: Server, transport: paramiko.Transport) -> None:
+        self.fleet = fleet
         self.server = server
         self._transport = transport
 
@@ -85,18 +96,23 @@ class Session:
 
         Raises DsopsError with what the server said, or that the connection broke.
         """
-        command = shlex.join(["dsops", "node", *words])
+        argv = ["dsops", "node", *words]
+        with telling(self.fleet.path, self.server.name, argv) as heard:
+            done = self._exchange(shlex.join(argv), chunks, timeout=timeout)
+            done = replace(done, stderr=heard.hear(done.code, done.stderr))
+        if done.code < 0:
+            raise self._broken("no end was told")
+        if done.code:
+            raise parse_failure(done, server=self.server, command=shlex.join(argv))
+        return done.stdout
+
+    def _exchange(self, command: str, chunks: Iterable[bytes], *, timeout: float) -> SshDone:
         try:
-            done = _exchange(self._transport, command, chunks, timeout=timeout)
+            return _exchange(self._transport, command, chunks, timeout=timeout)
         except TimeoutError as error:
             raise DsopsError(f"nothing moved for {timeout:g} s: {command}", where=self.server.name) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._broken(str(error)) from error
-        if done.code < 0:
-            raise self._broken("no end was told")
-        if done.code:
-            raise parse_failure(done, server=self.server, command=command)
-        return done.stdout
 
     def _broken(self, said: str) -> DsopsError:
         return DsopsError(f"the connection broke ({said})", where=self.server.name, mend="try again")
@@ -107,7 +123,7 @@ def open_session(fleet: Fleet, server: Server) -> Iterator[Session]:
     """For several verbs, or for bytes. Raises DsopsError when there is no way in."""
     connection = connect(fleet, server)
     try:
-        yield Session(server, connection.transport)
+        yield Session(fleet, server, connection.transport)
     finally:
         connection.close()
 

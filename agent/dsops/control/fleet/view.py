@@ -12,7 +12,7 @@ from rich.text import Text
 from dsops.control.fleet.http import read_status
 from dsops.control.fleet.inventory import Fleet
 from dsops.control.fleet.parallel import Outcome, ask_all
-from dsops.core.status import Condition, Gpu, NodeStatus, Phase
+from dsops.core.status import Canary, Condition, Gpu, NodeStatus, Phase
 
 Seen = Outcome[NodeStatus]
 _STYLES = {
@@ -160,9 +160,11 @@ def render_news(seen: Sequence[Seen]) -> list[Text]:
 
 
 def find_news(status: NodeStatus) -> list[str]:
-    """A move under way, a trial, a way back, a recent rollback, what is refused. Times count from the observation."""
+    """A canary or a move under way, a trial, a recent rollback, what is refused. Times count from the observation."""
     news = []
-    if status.move:
+    if status.canary:
+        news.append(render_canary(status.canary, at=status.observed_at))
+    elif status.move:
         news.append(f"under way: {status.move}")
     if status.baking_until is not None:
         left = render_duration(max(0.0, status.baking_until - status.observed_at))
@@ -172,6 +174,13 @@ def find_news(status: NodeStatus) -> list[str]:
         ago = render_duration(max(0.0, status.observed_at - status.last_rollback_at))
         news.append(f"rolled back by itself {ago} ago: `dsops why {status.node}`")
     return news + [f"{bad.release} is refused here: {bad.reason}" for bad in status.bad]
+
+
+def render_canary(canary: Canary, *, at: float) -> str:
+    """Its share and for how long it has had it; what speaks against it is a finding. at: Unix seconds."""
+    minutes = max(0.0, at - canary.since) // 60
+    span = f"{minutes:.0f} min" if minutes < 120 else render_duration(minutes * 60)
+    return f"canary {canary.release} {canary.share} % for {span}"
 
 
 def render_source(fleet: Fleet) -> Text:

@@ -4,6 +4,7 @@ import click
 
 from dsops.control.cli.release.activate import activate
 from dsops.control.cli.release.build import build
+from dsops.control.cli.release.compare import compare_releases
 from dsops.control.cli.release.list import list_releases
 from dsops.control.cli.release.mark import confirm_bad, unmark_bad
 from dsops.control.cli.release.passport import passport
@@ -19,5 +20,6 @@ def release() -> None:
     """Build, bring, activate and look at releases."""
 
 
-for _verb in (build, push, activate, list_releases, show, cool, heat, unmark_bad, confirm_bad, passport):
+MOVES = (push, activate, cool, heat, unmark_bad, confirm_bad)
+for _verb in (build, *MOVES, list_releases, show, passport, compare_releases):
     release.add_command(_verb)

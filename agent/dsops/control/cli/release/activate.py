@@ -14,6 +14,7 @@ from dsops.control.fleet.options import inventory_option, state_option, who
 from dsops.control.fleet.parallel import Outcome
 from dsops.control.fleet.releases import Listed, choose_servers, find_active, get_copy_timeout, read_all
 from dsops.control.fleet.ssh import run_node
+from dsops.control.rollout.guard import check_forward
 from dsops.core.errors import DsopsError
 from dsops.core.state import Epoch
 from dsops.core.tiers import Tier, render_seconds
@@ -24,9 +25,21 @@ from dsops.core.tiers import Tier, render_seconds
 @click.argument("nodes", nargs=-1, type=NODES)
 @click.option("--reason", default="a new release", show_default=True, help="Why; kept in the nodes' history.")
 @click.option("--wait", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds for each node.")
+@click.option(
+    "--without-passport", is_flag=True, help="Whatever its passports say of that hardware: to make one there."
+)
 @state_option
 @inventory_option
-def activate(release: str, nodes: tuple[str, ...], reason: str, wait: float, state: Path, inventory: Path) -> None:
+def activate(
+    release: str,
+    nodes: tuple[str, ...],
+    *,
+    reason: str,
+    wait: float,
+    without_passport: bool,
+    state: Path,
+    inventory: Path,
+) -> None:
     """Give RELEASE the traffic on NODES, or on all gpu servers, one after the other.
 
     It starts beside the one that serves, answers its golden prompts, and only then gets the traffic; a node that
@@ -43,11 +56,21 @@ def activate(release: str, nodes: tuple[str, ...], reason: str, wait: float, sta
             click.echo(f"{outcome.server.name}: has {release} already")
     if not todo:
         return
+    check_forward(state, fleet.path, release)
     epoch = take_epoch(state, inventory=fleet.path)
     for number, server in enumerate(todo):
         try:
             cold = find_cold(asked, server, release)
-            seconds = activate_one(fleet, server, release, reason=reason, wait=wait, epoch=epoch, cold=cold)
+            seconds = activate_one(
+                fleet,
+                server,
+                release,
+                reason=reason,
+                wait=wait,
+                epoch=epoch,
+                cold=cold,
+                without_passport=without_passport,
+            )
         except DsopsError as error:
             raise stop(error, done=todo[:number], left=todo[number + 1 :]) from error
         click.echo(f"{server.name}: {release} has the traffic, {seconds:.1f} s")
@@ -85,7 +108,15 @@ def find_cold(asked: Sequence[Outcome[tuple[Listed, ...]]], server: Server, rele
 
 
 def activate_one(
-    fleet: Fleet, server: Server, release: str, *, reason: str, wait: float, epoch: Epoch, cold: Listed | None = None
+    fleet: Fleet,
+    server: Server,
+    release: str,
+    *,
+    reason: str,
+    wait: float,
+    epoch: Epoch,
+    cold: Listed | None = None,
+    without_passport: bool = False,
 ) -> float:
     """Waits until it has the traffic; the seconds that took. Raises DsopsError with the node's reason.
 
@@ -93,6 +124,7 @@ def activate_one(
     """
     words = ["release", "activate", release, "--who", who(), "--reason", reason]
     words += ["--epoch", str(epoch.number), "--holder", epoch.holder, "--wait", f"{wait:g}", "--json"]
+    words += ["--without-passport"] if without_passport else []
     start = time.monotonic()
     console = Console(stderr=True)
     first = ""

@@ -13,6 +13,7 @@ from dsops.control.bundle.release import build_release, find_profile
 from dsops.control.bundle.sign import LAB_NAMESPACE, SITE_NAMESPACE, Signer, ensure_signer
 from dsops.control.cli.release.options import FOLDER, LAB, find_releases
 from dsops.control.progress import Steps, render_bytes
+from dsops.core.passport import FEWEST, MOST
 from dsops.core.prompts import parse_prompts
 
 
@@ -55,8 +56,11 @@ def render(held: Held, *, size: int) -> str:
     made = held.release
     prompts = parse_prompts((held.path / made.prompts).read_bytes(), where=made.prompts)
     about = f"{made.model} {made.quantization}, {made.engine}, {len(made.files)} files, {render_bytes(size)}"
+    few = (
+        "" if FEWEST <= len(prompts) <= MOST else f"  too few or too many for a passport: {FEWEST} to {MOST} prompts\n"
+    )
     return (
         f"release {held.id} made: {about}, {len(prompts)} golden prompts\n"
-        f"  {held.path}\n"
+        f"{few}  {held.path}\n"
         f"  next: dsops release push {held.id}"
     )

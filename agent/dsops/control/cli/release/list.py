@@ -18,7 +18,7 @@ from dsops.control.fleet.releases import Listed, choose_servers, read_all
 from dsops.control.progress import render_bytes
 from dsops.core.tiers import render_seconds
 
-ORDER = ("active", "fallback", "held", "bad")
+ORDER = ("active", "canary", "fallback", "held", "bad")
 
 
 @click.command("list")
@@ -34,6 +34,11 @@ def list_releases(nodes: tuple[str, ...], as_json: bool, inventory: Path) -> Non
                warm slot  it runs still
                hot        it must load
                cold       it must be copied to the hot tier, and load
+    passport   fits       it has one for this node's hardware
+               other      it has some, of other hardware: the node refuses it
+               none       it has none, and needs none
+               missing    it has none, and this site demands one
+               damaged    none fits, and one cannot be read
 
     Exit status: 0 all nodes were asked, 1 some could not be.
     """
@@ -55,12 +60,13 @@ def render(asked: Sequence[Outcome[tuple[Listed, ...]]]) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("tier", no_wrap=True)
     table.add_column("to serve", no_wrap=True)
+    table.add_column("passport", no_wrap=True)
     table.add_column("", overflow="fold")
     for outcome in asked:
         for one in sorted(outcome.value or (), key=lambda one: (ORDER.index(one.state), -(one.since or 0.0))):
             model, size = f"{one.model} {one.quantization}".strip(), render_bytes(one.bytes)
             words = (outcome.server.name, one.release, one.state, one.slot or "-", model, one.engine, size)
-            table.add_row(*words, one.tier, render_start(one), escape(render_remarks(one)))
+            table.add_row(*words, one.tier, render_start(one), one.fit or "-", escape(render_remarks(one)))
     return table
 
 
@@ -72,7 +78,8 @@ def render_start(one: Listed) -> str:
 def render_remarks(one: Listed) -> str:
     """What an operator should know besides."""
     damage = [f"DAMAGED: {said}" for said in dict.fromkeys((one.damage, one.cold_damage)) if said]
-    return "; ".join([*(["the way back"] if one.back else []), *([one.bad] if one.bad else []), *damage])
+    passport = [f"passport {one.fit_says}"] if one.fit in ("other", "missing", "damaged") else []
+    return "; ".join([*(["the way back"] if one.back else []), *([one.bad] if one.bad else []), *passport, *damage])
 
 
 def echo_trouble(asked: Sequence[Outcome[tuple[Listed, ...]]]) -> None:

@@ -10,7 +10,6 @@ from dsops.control.bundle.held import Held, get_held
 from dsops.control.bundle.release import MANIFEST
 from dsops.control.fleet.inventory import Fleet, find_inventory, get_fleet
 from dsops.control.fleet.options import NodeName
-from dsops.control.fleet.push import Signed
 from dsops.core.errors import DsopsError
 
 LAB = Path("/var/lib/dsops-lab")
@@ -65,17 +64,3 @@ def find_places(fleet: Fleet) -> list[Path]:
 def get_release(fleet: Fleet, word: str) -> Held:
     """An id or a folder. Raises DsopsError naming what there is."""
     return get_held(word, places=find_places(fleet))
-
-
-def get_passport_file(fleet: Fleet, release: str) -> Path:
-    """Beside the releases that are built here, never in a bundle: that would be an altered one."""
-    return get_own(fleet) / "passports" / f"{release}.json"
-
-
-def find_passport(fleet: Fleet, release: str) -> Signed | None:
-    """The signed passport of a release, if one was made."""
-    file = get_passport_file(fleet, release)
-    signature = file.with_name(f"{file.name}.sig")
-    if not (file.is_file() and signature.is_file()):
-        return None
-    return Signed(file.read_text(), signature.read_text())

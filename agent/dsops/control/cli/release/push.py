@@ -9,7 +9,8 @@ from rich.console import Console
 
 from dsops.control.bundle.held import Held, check_held
 from dsops.control.bundle.sign import SITE_NAMESPACE
-from dsops.control.cli.release.options import NODES, RELEASE, find_passport, get_release
+from dsops.control.cli.release.options import NODES, RELEASE, get_release
+from dsops.control.cli.release.papers import get_signed, read_papers
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.options import get_fleet, inventory_option
 from dsops.control.fleet.parallel import Outcome, ask_all
@@ -31,7 +32,8 @@ A_WEEK = 7 * 86400.0
 def push(release: str, nodes: tuple[str, ...], as_json: bool, inventory: Path) -> None:
     """Bring RELEASE, an id or a folder, to the NODES; without a name to all gpu servers. No traffic moves.
 
-    Only what a node lacks is sent. A push that was cut off goes on where it stopped when it is run again.
+    Its passports go along. Only what a node lacks is sent, and a push that was cut off goes on where it stopped when
+    it is run again.
 
     Exit status: 0 all nodes hold it, 1 some do not.
     """
@@ -39,8 +41,9 @@ def push(release: str, nodes: tuple[str, ...], as_json: bool, inventory: Path) -
     servers = choose_servers(fleet, nodes)
     held = get_release(fleet, release)
     prove(fleet, servers[0], held)
-    outcomes = push_all(fleet, servers, held, passport=find_passport(fleet, held.id))
-    click.echo(json.dumps(to_data(held.id, outcomes)) if as_json else render(held, outcomes))
+    passports = get_signed(read_papers(fleet, held.id, server=servers[0]))
+    outcomes = push_all(fleet, servers, held, passports=passports)
+    click.echo(json.dumps(to_data(held.id, outcomes)) if as_json else render(held, outcomes, passports=len(passports)))
     raise SystemExit(0 if all(outcome.value for outcome in outcomes) else 1)
 
 
@@ -54,7 +57,7 @@ def prove(fleet: Fleet, server: Server, held: Held) -> None:
 
 
 def push_all(
-    fleet: Fleet, servers: tuple[Server, ...], held: Held, *, passport: Signed | None
+    fleet: Fleet, servers: tuple[Server, ...], held: Held, *, passports: tuple[Signed, ...]
 ) -> list[Outcome[Pushed]]:
     """To all at once; what one node says does not stop the others."""
     with Transfers(Console(stderr=True)) as transfers:
@@ -64,7 +67,7 @@ def push_all(
                 return push_to(
                     session,
                     held,
-                    passport=passport,
+                    passports=passports,
                     begin=lambda total: transfers.begin(server.name, total),
                     tick=lambda count: transfers.advance(server.name, count),
                 )
@@ -72,10 +75,12 @@ def push_all(
         return ask_all(servers, bring, deadline=A_WEEK)
 
 
-def render(held: Held, outcomes: list[Outcome[Pushed]]) -> str:
-    """One line a node, and what comes next."""
+def render(held: Held, outcomes: list[Outcome[Pushed]], *, passports: int = 0) -> str:
+    """One line a node, the passports that went along, and what comes next."""
     lines = [line for outcome in outcomes for line in render_one(outcome)]
     failed = [outcome.server.name for outcome in outcomes if not outcome.value]
+    if passports:
+        lines.append(f"{passports} passport{'s' if passports > 1 else ''} went along")
     if failed:
         lines.append(f"not everywhere: `dsops release push {held.id} {' '.join(failed)}` goes on where it stopped")
     else:

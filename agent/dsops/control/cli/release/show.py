@@ -10,14 +10,15 @@ import click
 
 from dsops.control.bundle.held import Held, find_held
 from dsops.control.cli.release.list import echo_trouble
-from dsops.control.cli.release.options import RELEASE, find_places, get_passport_file
+from dsops.control.cli.release.options import RELEASE, find_places
+from dsops.control.cli.release.papers import Paper, read_papers
 from dsops.control.fleet.inventory import get_fleet
 from dsops.control.fleet.options import inventory_option
 from dsops.control.fleet.releases import Listed, choose_servers, read_all
 from dsops.control.progress import render_bytes
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.core.passport import Passport, parse_passport
+from dsops.core.passport import OLD, Passport, RunKind
 from dsops.core.prompts import parse_prompts
 from dsops.core.tiers import Tier
 
@@ -38,11 +39,11 @@ def show(release: str, as_json: bool, inventory: Path) -> None:
     if held is None and not any(places.values()):
         known = sorted({one.release for outcome in asked for one in outcome.value or ()})
         raise DsopsError(f"no release {release!r} here, nor on a node that answers", mend=suggest(release, known))
-    passport = read_passport(get_passport_file(fleet, name))
+    papers = read_papers(fleet, name, server=asked[0].server)
     if as_json:
-        click.echo(json.dumps(to_data(name, held, places=places, passport=passport), ensure_ascii=False))
+        click.echo(json.dumps(to_data(name, held, places=places, papers=papers), ensure_ascii=False))
         return
-    for line in [*render_about(name, held), *render_passport(passport), *render_places(places)]:
+    for line in [*render_about(name, held), *render_papers(papers), *render_places(places)]:
         click.echo(line)
     echo_trouble(asked)
 
@@ -50,11 +51,6 @@ def show(release: str, as_json: bool, inventory: Path) -> None:
 def find_listed(listed: Sequence[Listed], release: str) -> Listed | None:
     """What one node says of it."""
     return next((one for one in listed if one.release == release), None)
-
-
-def read_passport(file: Path) -> Passport | None:
-    """None when none was made. Raises DsopsError when it cannot be read."""
-    return parse_passport(file.read_bytes(), where=str(file)) if file.is_file() else None
 
 
 def render_about(name: str, held: Held | None) -> list[str]:
@@ -74,15 +70,57 @@ def render_about(name: str, held: Held | None) -> list[str]:
     ]
 
 
-def render_passport(passport: Passport | None) -> list[str]:
-    """What it showed on a node."""
-    if passport is None:
-        return ["  passport none; `dsops release passport NODE` takes one from a node that proved it"]
-    made = datetime.fromtimestamp(passport.made_at).astimezone()
-    on = ", ".join(sorted(set(passport.gpus))) or "CPU"
-    speed = "" if passport.tokens_per_second is None else f", {passport.tokens_per_second:,.0f} tokens/s"
-    said = f"{passport.accepted} of {passport.prompts} answers right, loaded in {passport.load_seconds:.1f} s{speed}"
-    return [f"  passport {said} on {passport.node} ({on}), {made:%Y-%m-%d %H:%M}"]
+def render_papers(papers: Sequence[Paper]) -> list[str]:
+    """What it showed, for each kind of hardware."""
+    if not papers:
+        return ["  passport none; `dsops release passport NODE` makes one on a node where it has the traffic"]
+    return [line for paper in papers for line in render_paper(paper)]
+
+
+def render_paper(paper: Paper) -> list[str]:
+    """One passport, or why it does not count."""
+    one = paper.passport
+    if one is None:
+        mend = paper.error.mend if paper.error else ""
+        return [f"  passport NOT GOOD: {paper.error}", *([f"    mend   {mend}"] if mend else [])]
+    made = datetime.fromtimestamp(one.made_at).astimezone()
+    engine = " ".join(word for word in (one.engine, f"({one.engine_version})" if one.engine_version else "") if word)
+    several = [answered.prompt for answered in one.answers if len(answered.seen) > 1]
+    lines = [
+        f"  passport {one.hardware.says}",
+        f"    answers {one.accepted} of {one.prompts} right in {render_runs(one)}"
+        + (f"; in several words: {', '.join(several)}" if several else ""),
+        f"    speed   {render_rates(one)}",
+        f"    load    {render_loads(one)}",
+        f"    made    {made:%Y-%m-%d %H:%M} on {one.node}, {engine or 'engine not known'}, signed by {paper.signer}",
+    ]
+    return lines + (["    format 1: an older dsops made it of one run; make it again"] if one.format == OLD else [])
+
+
+def render_runs(one: Passport) -> str:
+    """`each of 3 runs (1 cold, 2 warm)`."""
+    if len(one.runs) == 1:
+        return f"one {one.runs[0].kind} run"
+    kinds = [f"{sum(run.kind is kind for run in one.runs)} {kind}" for kind in RunKind]
+    return f"each of {len(one.runs)} runs ({', '.join(kinds)})"
+
+
+def render_rates(one: Passport) -> str:
+    """Median, least, and what a node must reach."""
+    if one.rate is None or one.floor is None:
+        return "not measured"
+    return f"{one.rate:,.0f} tokens/s (least {min(one.rates):,.0f}); a node must reach {one.floor:,.0f}"
+
+
+def render_loads(one: Passport) -> str:
+    """From the disk and out of the page cache, each with the most that a node may need."""
+    told = []
+    is_known = any(run.cached is not None for run in one.runs)
+    warm = " from the page cache" if is_known else ", nobody knows whether from the disk"
+    for where, seconds, cached in ((" from the disk", one.cold_load, 0.0), (warm, one.warm_load, 1.0)):
+        if seconds is not None:
+            told.append(f"{seconds:.1f} s{where}, {one.find_load_bound(cached=cached):.0f} s at most")
+    return "; ".join(told) or "not measured"
 
 
 def render_places(places: Places) -> list[str]:
@@ -92,16 +130,25 @@ def render_places(places: Places) -> list[str]:
         where = f", slot {one.slot}" if one and one.slot else ""
         tier = f", {one.tier}" if one and one.tier != Tier.HOT else ""
         why = f": {one.bad}" if one and one.bad else ""
-        lines.append(f"  {node:<8} " + (f"{one.state}{where}{tier}{why}" if one else "-"))
+        fit = f", passport {one.fit_says}" if one and one.fit_says else ""
+        lines.append(f"  {node:<8} " + (f"{one.state}{where}{tier}{fit}{why}" if one else "-"))
     return lines
 
 
-def to_data(name: str, held: Held | None, *, places: Places, passport: Passport | None) -> dict[str, object]:
+def to_data(name: str, held: Held | None, *, places: Places, papers: Sequence[Paper]) -> dict[str, object]:
     """The same for machines."""
     return {
         "release": name,
         "path": str(held.path) if held else None,
         "manifest": json.loads(held.manifest) if held else None,
-        "passport": asdict(passport) if passport else None,
+        "passports": [
+            {
+                "file": str(paper.file),
+                "signer": paper.signer,
+                "error": str(paper.error) if paper.error else None,
+                "passport": asdict(paper.passport) if paper.passport else None,
+            }
+            for paper in papers
+        ],
         "nodes": {node: asdict(one) if one else None for node, one in places.items()},
     }

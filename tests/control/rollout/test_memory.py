@@ -1,0 +1,64 @@
+"""What a fleet remembers: falls become a halt, a halt stays until a person ends it, and bad releases stay out."""
+
+from pathlib import Path
+
+import pytest
+from dsops.control.rollout.guard import check_forward
+from dsops.control.rollout.memory import Memory, parse_memory, remember, reset
+from dsops.control.rollout.store import Store
+from dsops.core.errors import DsopsError
+from dsops.core.rollout_events import Fell, Mark, Say
+
+
+def fall(release: str, *, at: float, node: str = "gpu1") -> Memory:
+    return remember(Memory(), [Fell(at, release, node, "it failed")], at=at)
+
+
+def test_two_falls_of_one_release_within_an_hour_halt_it_and_it_stays_halted() -> None:
+    one = remember(Memory(), [Fell(0.0, "r1", "gpu1", "wrong"), Say(0.0, "x"), Mark("r1", "wrong")], at=0.0)
+    assert (one.halted, one.bad[0].release) == ("", "r1")
+    two = remember(one, [Fell(3599.0, "r1", "gpu2", "wrong")], at=3599.0)
+    assert two.halted.startswith("r1 fell 2 times within an hour")
+    assert remember(two, [], at=10**6) == two
+    assert parse_memory(two.to_json()) == two
+
+
+def test_three_of_any_halt_it_and_two_an_hour_apart_do_not() -> None:
+    memory = Memory()
+    for number in range(3):
+        memory = remember(memory, [Fell(float(number), f"r{number}", "gpu1", "x")], at=float(number))
+    assert memory.halted.startswith("3 releases fell within an hour")
+    apart = remember(fall("r1", at=0.0), [Fell(3600.0, "r1", "gpu2", "x")], at=3600.0)
+    assert apart.halted == ""
+
+
+def test_a_message_that_comes_twice_is_one_fall() -> None:
+    fell = Fell(0.0, "r1", "gpu1", "wrong")
+    assert remember(Memory(), [fell, fell], at=1.0).halted == ""
+
+
+def test_a_person_ends_it_and_what_fell_before_counts_no_more() -> None:
+    halted = remember(fall("r1", at=0.0), [Fell(1.0, "r1", "gpu2", "x")], at=1.0)
+    after = reset(halted, who="kim", reason="a broken switch", at=2.0)
+    assert (after.halted, after.falls, after.reset) == ("", (), "kim: a broken switch")
+    assert remember(after, [Fell(3.0, "r1", "gpu2", "x")], at=3.0).halted == ""
+    with pytest.raises(DsopsError, match="not halted"):
+        reset(after, who="kim", reason="again", at=4.0)
+
+
+def test_what_cannot_be_read_says_so() -> None:
+    assert parse_memory("") == Memory()
+    with pytest.raises(DsopsError, match="cannot be read"):
+        parse_memory("{")
+
+
+def test_no_command_brings_a_release_forward_against_a_halt_or_the_bad_list(tmp_path: Path) -> None:
+    store = Store(tmp_path, tmp_path / "site.py")
+    check_forward(tmp_path, tmp_path / "site.py", "r1")
+    store.change_fleet(lambda _: remember(Memory(), [Mark("r1", "wrong")], at=0.0).to_json())
+    check_forward(tmp_path, tmp_path / "site.py", "r2")
+    with pytest.raises(DsopsError, match="r1 is on the fleet's bad list: wrong"):
+        check_forward(tmp_path, tmp_path / "site.py", "r1")
+    store.change_fleet(lambda _: Memory(halted="too much").to_json())
+    with pytest.raises(DsopsError, match="the fleet is halted: too much"):
+        check_forward(tmp_path, tmp_path / "site.py", "r2")
