@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal lint format locks bench bench-converge lab-down
+.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps lint format locks bench bench-converge lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -14,6 +14,16 @@ thorough:        ## the live tests that take minutes: deploys killed at many mom
 	.venv/bin/python -m pytest -m thorough
 metal:           ## machines with kernels of their own: a whole site, reboots, wrong disks, power cuts in the middle
 	.venv/bin/python -m pytest -s -m metal
+sim:             ## the brain, the helper and the agent's judge through a million seeded schedules of faults
+	.venv/bin/python -m tests.sim
+sim-fleet:       ## a thousand rollouts over a hundred nodes, and ten thousand canaries
+	.venv/bin/python -m tests.sim.fleet
+crash:           ## the store cut, killed and refused at every moment: states recovered, errors survived
+	.venv/bin/python -m tests.crash
+mutants:         ## small faults put into core and store on purpose: which tests find each
+	.venv/bin/python -m tests.mutants
+swaps:           ## requests lost while releases change places under load, on the lab that bin/demo leaves
+	.venv/bin/python -m tests.bench.swaps
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form
