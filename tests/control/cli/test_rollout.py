@@ -1,6 +1,7 @@
 """`dsops rollout`: preflight, plan, question, the run itself, and how it is steered, from the words typed on."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,14 +153,21 @@ def test_holding_is_for_one_of_the_steps(site: Site) -> None:
 
 @pytest.fixture
 def left(site: Site, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A rollout whose controller was stopped by Ctrl-C after its first look."""
-    monkeypatch.setattr(Runner, "go", lambda runner: (runner.turn(), throw()))
+    """A rollout whose controller was stopped by Ctrl-C after its first look, when its first order was done."""
+    monkeypatch.setattr(Runner, "go", lambda runner: (runner.turn(), wait_for_share(site), throw()))
     result = start(site, "--yes", "--steps", "1,100")
     monkeypatch.undo()
     assert result.exit_code == 130, result.output
     assert "Stopped looking. The nodes stay as they are" in result.stdout
     assert "Go on: `dsops rollout resume`." in result.stdout
     return find_store(site)
+
+
+def wait_for_share(site: Site) -> None:
+    """An abort waits for minutes for an order that may come late; one that came is taken back at once."""
+    until = time.monotonic() + 10
+    while not any(node.share for node in site.nodes.values()) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def throw() -> None:
