@@ -160,6 +160,14 @@ def test_no_times_of_the_new_one_hold_while_the_active_one_has_them() -> None:
     assert judge_pass(synthetic(silent, silent))[0] is PASS
 
 
+def test_times_are_not_waited_for_when_nobody_serves_the_active_release_any_more() -> None:
+    """Blue-green: all nodes turned in one step, so that no time of the new release stands beside one of the old."""
+    untimed = replace(tally(800, 1), ttft=(), per_token=(), ttft_seconds=0.0, per_token_seconds=0.0)
+    evidence = synthetic(untimed, tally(800, 1))
+    assert judge_pass(evidence)[0] is HOLD
+    assert judge_pass(replace(evidence, is_served=False))[0] is PASS
+
+
 def test_looks_between_two_tests_change_nothing() -> None:
     trial = look_for_harm(Trial(), synthetic(tally(100), tally(100)))
     assert (trial.tests, trial.tested) == (1, 100)

@@ -49,7 +49,8 @@ class Evidence:
 
     beside: of the active release on the very nodes that serve both. wide: of it on all nodes of their pools, in the
     same time. history: of it in earlier steps. known: of it before the rollout began, as far as counters go back.
-    is_sampled: dsops asks the new release too, as it does while a node has it as a canary.
+    is_sampled: dsops asks the new release too, as it does while a node has it as a canary. is_served: some node still
+    serves the active release, so that times are counted.
     """
 
     new: Counted
@@ -58,6 +59,7 @@ class Evidence:
     history: Counted = NONE
     known: Counted = NONE
     is_sampled: bool = True
+    is_served: bool = True
 
 
 def find_margin(min_sample: int) -> float:
@@ -266,10 +268,12 @@ def _look_at_times(gate: str, evidence: Evidence, rules: Rules) -> Judged:
 
 
 def _tell_no_times(gate: str, evidence: Evidence, least: int) -> Judged:
-    """Where the active release has too few times, nothing can be compared and nothing is held against the new one."""
+    """Where the active release shows too few times, or none any more, nothing is held against the new one."""
     new, old = (
         sum(_get_times(gate, _get_tally(one, kind)).count for kind in KINDS) for one in (evidence.new, evidence.wide)
     )
+    if not evidence.is_served:
+        return Judged(gate, Judgement.PASS, f"{WORDS[gate]}: not compared, nobody serves the active release any more")
     if old >= least:
         says = f"{WORDS[gate]}: {new} times of the new release, {least} of one kind are needed"
         return Judged(gate, Judgement.HOLD, says)

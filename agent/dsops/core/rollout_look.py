@@ -166,7 +166,7 @@ def _count(
     release: str, parts: Sequence[Part], before: Sequence[Part], seen: dict[str, Seen], *, at: float
 ) -> list[Part]:
     """What came of both releases since the last look. Times only count while the active one has requests too."""
-    has_old = any(part.share < 100 and part.before and not part.gone_at and not part.is_gone for part in parts)
+    has_old = is_served(parts)
     counted = []
     for was, part in zip(before, parts, strict=True):
         look = seen.get(part.node)
@@ -209,6 +209,11 @@ def add_counted(several: Sequence[Counted]) -> Counted:
     return Counted(real, synthetic)
 
 
+def is_served(parts: Sequence[Part]) -> bool:
+    """Whether some node still serves the active release: only then its times and the new one's are of the same time."""
+    return any(part.share < 100 and part.before and not part.gone_at and not part.is_gone for part in parts)
+
+
 def find_evidence(rollout: Rollout) -> Evidence:
     """What the gates compare in the step under way."""
     having = [part for part in rollout.parts if part.share or part.new.requests]
@@ -220,6 +225,7 @@ def find_evidence(rollout: Rollout) -> Evidence:
         history=rollout.history,
         known=rollout.known,
         is_sampled=any(0 < part.share < 100 for part in having),
+        is_served=is_served(rollout.parts),
     )
 
 
