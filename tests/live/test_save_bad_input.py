@@ -47,6 +47,12 @@ def list_releases(node: str = NODE) -> dict[str, str]:
     return {one["release"]: one["state"] for one in said["releases"]}
 
 
+def forget(release: Path) -> None:
+    """Not on the node, whatever an earlier run brought there."""
+    node_door(NODE, "release", "remove", release.name, *WHO)
+    assert release.name not in list_releases()
+
+
 def copy_release(release: Path, folder: Path) -> Path:
     """One that a test may spoil."""
     return Path(shutil.copytree(release, folder / release.name))
@@ -61,6 +67,7 @@ def test_an_unknown_release_is_named_with_what_there_is(fleet: Service) -> None:
 
 
 def test_a_release_whose_file_was_altered_never_comes_in(fleet: Service, shelf: Shelf, tmp_path: Path) -> None:
+    forget(shelf["corrupted"])
     spoilt = copy_release(shelf["corrupted"], tmp_path)
     model = spoilt / "models/llm/1/model.py"
     model.write_text(model.read_text() + "\nimport os\n")
@@ -118,6 +125,7 @@ def test_there_is_no_way_back_where_nothing_was_before(fleet: Service) -> None:
 def test_a_full_disk_stops_a_push_in_words_and_an_activation_not_at_all(fleet: Service, shelf: Shelf) -> None:
     calm = shelf["calm"]
     assert push(calm, NODE).returncode == 0
+    forget(shelf["corrupted"])
     on(NODE, FILL, timeout=120)
     assert_refused(push(shelf["corrupted"], NODE), "disk")
 

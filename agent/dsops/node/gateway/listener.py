@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class Listener:
         self._connections: set[_Protocol] = set()
         self._state = ServerState()
         self._state.connections = self._connections  # type: ignore[assignment]
-        self._server: asyncio.AbstractServer | None = None
+        self._server: asyncio.Server | None = None
+        self._accepting: set[asyncio.Task[object]] = set()
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
@@ -77,6 +79,7 @@ class Listener:
         """
         self._close_when_idle_for(linger)
         if self._server is not None:
+            self._accept_waiting(self._server)
             self._server.close()
             self._server = None
 
@@ -84,6 +87,18 @@ class Listener:
         """Closes idle connections now and the others after their answer."""
         for connection in list(self._connections):
             connection.shutdown()
+
+    def _accept_waiting(self, server: asyncio.Server) -> None:
+        """Takes what the kernel has connected already: it would be reset, and a request that was sent be lost."""
+        loop = asyncio.get_running_loop()
+        for door in server.sockets:
+            with door.dup() as twin, suppress(OSError):
+                while True:
+                    connection, _ = twin.accept()  # nothing waits any more: BlockingIOError
+                    connection.setblocking(False)
+                    task = loop.create_task(loop.connect_accepted_socket(self._make_protocol, connection))
+                    self._accepting.add(task)
+                    task.add_done_callback(self._accepting.discard)
 
     def _close_when_idle_for(self, seconds: float) -> None:
         for connection in list(self._connections):
