@@ -155,9 +155,24 @@ def test_no_golden_answers_hold_though_clients_are_served_well() -> None:
 def test_no_times_of_the_new_one_hold_while_the_active_one_has_them() -> None:
     silent = replace(tally(800), ttft=(), ttft_seconds=0.0)
     judgement, says = judge_pass(synthetic(silent, tally(800)))
-    assert (judgement, says) == (HOLD, "first token: 0 times of the new release, 50 of one kind are needed")
+    assert (judgement, says) == (
+        HOLD,
+        "first token: 0 times of the new release, 50 of one kind are needed of both releases",
+    )
     # A service without streams has none at all.
     assert judge_pass(synthetic(silent, silent))[0] is PASS
+
+
+def test_a_test_that_waits_for_times_spends_nothing_and_is_made_at_the_next_look() -> None:
+    """The active release is busy and was asked seldom: its golden prompts come later than the new one's."""
+    few = Evidence(*(Counted(synthetic=one) for one in (tally(97), tally(10), tally(10))))
+    few = replace(few, wide=Counted(real=tally(500), synthetic=tally(10)))
+    rules = Rules(min_sample=20)
+    trial = look_for_pass(Trial(), few, rules)
+    assert find_judgement(trial.judged)[0] is HOLD
+    assert (trial.passes, want_pass_test(trial, few, rules)) == (0, True)
+    enough = replace(few, beside=Counted(synthetic=tally(30)))
+    assert look_for_pass(trial, enough, rules).passes == 1
 
 
 def test_times_are_not_waited_for_when_nobody_serves_the_active_release_any_more() -> None:

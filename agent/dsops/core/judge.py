@@ -83,7 +83,14 @@ def want_pass_test(trial: Trial, evidence: Evidence, rules: Rules) -> bool:
 
 
 def look_for_pass(trial: Trial, evidence: Evidence, rules: Rules) -> Trial:
-    """The trial after a test for PASS; asked once the bake is over and only when `want_pass_test`."""
+    """The trial after a test for PASS; asked once the bake is over and only when `want_pass_test`.
+
+    While times cannot be compared yet nothing is tested, and so nothing is spent: the next look tries again.
+    """
+    least = min(LEAST_TIMES, rules.min_sample)
+    missing = tuple(one for gate in ("ttft", "per_token") if (one := _find_no_times(gate, evidence, least)))
+    if missing:
+        return replace(trial, judged=missing)
     passes = trial.passes + 1
     error = BETA * find_pass_spending(passes)
     judged = (
@@ -267,6 +274,14 @@ def _look_at_times(gate: str, evidence: Evidence, rules: Rules) -> Judged:
     return replace(told, says=f"{told.says}: it looks slower, more samples decide") if is_slower else told
 
 
+def _find_no_times(gate: str, evidence: Evidence, least: int) -> Judged | None:
+    """What holds a release for want of times alone; None when they can be compared, or need not be."""
+    if _find_strata(gate, evidence, least=least):
+        return None
+    told = _tell_no_times(gate, evidence, least)
+    return told if told.judgement is Judgement.HOLD else None
+
+
 def _tell_no_times(gate: str, evidence: Evidence, least: int) -> Judged:
     """Where the active release shows too few times, or none any more, nothing is held against the new one."""
     new, old = (
@@ -275,7 +290,7 @@ def _tell_no_times(gate: str, evidence: Evidence, least: int) -> Judged:
     if not evidence.is_served:
         return Judged(gate, Judgement.PASS, f"{WORDS[gate]}: not compared, nobody serves the active release any more")
     if old >= least:
-        says = f"{WORDS[gate]}: {new} times of the new release, {least} of one kind are needed"
+        says = f"{WORDS[gate]}: {new} times of the new release, {least} of one kind are needed of both"
         return Judged(gate, Judgement.HOLD, says)
     return Judged(gate, Judgement.PASS, f"{WORDS[gate]}: not compared, the active release shows {old} times")
 
