@@ -157,7 +157,7 @@ def test_no_times_of_the_new_one_hold_while_the_active_one_has_them() -> None:
     judgement, says = judge_pass(synthetic(silent, tally(800)))
     assert (judgement, says) == (
         HOLD,
-        "first token: 0 times of the new release, 50 of one kind are needed of both releases",
+        "first token: 0 times of the new release, 50 of one kind are needed of both",
     )
     # A service without streams has none at all.
     assert judge_pass(synthetic(silent, silent))[0] is PASS
@@ -171,7 +171,7 @@ def test_a_test_that_waits_for_times_spends_nothing_and_is_made_at_the_next_look
     trial = look_for_pass(Trial(), few, rules)
     assert find_judgement(trial.judged)[0] is HOLD
     assert (trial.passes, want_pass_test(trial, few, rules)) == (0, True)
-    enough = replace(few, beside=Counted(synthetic=tally(30)))
+    enough = replace(few, beside=Counted(synthetic=tally(60)))
     assert look_for_pass(trial, enough, rules).passes == 1
 
 
