@@ -70,6 +70,7 @@ PYTHON
 ensure_bundle() {
     say "keys and certificates of the lab"
     "$dsops" secrets -i "$root/inventory/lab.py"
+    "$dsops" secrets -i "$root/inventory/metal.py"
     say "the bundle: all that the servers will ever get"
     "$dsops" bundle build --lab --root "$root"
 }

@@ -20,8 +20,8 @@ nginx_tls_cert_file = "/var/lib/dsops-lab/secrets/lb-cert.pem"
 nginx_tls_key_file = "/var/lib/dsops-lab/secrets/lb-key.pem"
 monitoring_users_file = "/var/lib/dsops-lab/secrets/monitoring-users"
 monitoring_password_file = "/var/lib/dsops-lab/secrets/monitoring-password"
-monitoring_tls_cert_file = "/var/lib/dsops-lab/secrets/mon-cert.pem"
-monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
+monitoring_tls_cert_file = "/var/lib/dsops-lab/secrets/metal-mon-cert.pem"
+monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/metal-mon-key.pem"
 
 # What only a real kernel can show: tiers on real disks, swap, a filter, and an option that is live after a reboot.
 storage_hot = "nvme"

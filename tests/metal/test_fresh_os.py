@@ -8,6 +8,7 @@ from tests.metal.machine import INVENTORY, Machine, dsops, timed
 
 pytestmark = [pytest.mark.metal, pytest.mark.timeout(1500)]
 NO_CHANGE = re.compile(r"operations on 1 servers: nothing changed \(")
+BOTH_SAME = re.compile(r"operations on 2 servers: nothing changed \(")
 
 
 def test_the_site_comes_up_on_a_fresh_machine(metal1: Machine) -> None:
@@ -36,18 +37,29 @@ def test_a_run_after_the_reboot_changes_nothing(metal1: Machine) -> None:
 
 
 @pytest.mark.thorough
-def test_the_second_machine_comes_up_with_a_service_of_its_own_and_holds_too() -> None:
-    """metal2 is in `mon`: Prometheus, Alertmanager and the agent behind the firewall."""
-    machine = Machine("metal2")
-    machine.renew()
+@pytest.mark.timeout(3600)
+def test_both_machines_come_up_together_the_second_with_a_service_and_hold_over_a_reboot() -> None:
+    """metal2 is in `mon`: Prometheus, Alertmanager and the agent, behind the firewall, scraping metal1 too."""
+    machines = [Machine("metal1"), Machine("metal2")]
     try:
-        with timed("metal2: deploy on a fresh OS"):
-            machine.deploy()
-        assert NO_CHANGE.search(said := machine.deploy()), said
-        with timed("metal2: reboot"):
-            machine.reboot()
-        with timed("metal2: verify"):
-            done = dsops("verify", "-i", INVENTORY, "--limit", "metal2", timeout=900)
+        for machine in machines:
+            machine.renew()
+        with timed("both: deploy on a fresh OS"):
+            deploy()
+        with timed("both: second run"):
+            assert BOTH_SAME.search(said := deploy()), said
+        with timed("both: reboot"):
+            for machine in machines:
+                machine.reboot()
+        with timed("both: verify"):
+            done = dsops("verify", "-i", INVENTORY, timeout=1200)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
-        dsops("lab", "fault", "metal2", "poweroff")
+        for machine in machines:
+            dsops("lab", "fault", machine.name, "poweroff")
+
+
+def deploy() -> str:
+    done = dsops("deploy", "-i", INVENTORY, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
