@@ -257,7 +257,9 @@ def test_a_disk_that_refuses_stops_nobody_and_all_is_written_later(root: Path, c
         assert not ledger.trouble
     assert [entry.act.evidence for entry in read(root)[1:]] == [f"no {number}" for number in range(50)]
     assert verify_chain(root).is_whole
-    assert (len(logged), logged[-1]) == (2, "the audit is written again")
+    # Told when it changes, not for each line: it may refuse in other words while a line is half written.
+    assert logged[-1] == "the audit is written again"
+    assert len(logged) <= 4
 
 
 def test_what_no_longer_fits_is_counted_and_the_journals_part_of_it_is_brought(root: Path) -> None:
