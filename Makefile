@@ -8,7 +8,7 @@ demo:            ## from a fresh machine to an answer
 	bin/demo
 test:            ## everything, fast tests first
 	bin/test
-fast:            ## the fast tests only, without servers: two minutes
+fast:            ## the fast tests only, without servers: three minutes
 	bin/test --fast
 thorough:        ## the live tests that take minutes: deploys killed at many moments, a server wiped and made whole
 	.venv/bin/python -m pytest -m thorough
