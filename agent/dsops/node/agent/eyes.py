@@ -87,11 +87,6 @@ class Eyes:
         return looks[-1].says if looks else ""
 
     @property
-    def first_bad_at(self) -> float | None:
-        """When the first BAD came that counts, in ticks."""
-        return min((look.at for look in (*self.strikes.bad, *self.strikes.deaths)), default=None)
-
-    @property
     def has_lost(self) -> bool:
         """Whether a process ended, and nobody has said yet how."""
         return bool(self._dead[1])

@@ -45,11 +45,6 @@ class Snapshot:
     disk_reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
 
-    @property
-    def stable_release(self) -> str:
-        """The release that has the traffic, "" when none has."""
-        return self.slot_releases.get(self.stable_slot, "")
-
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
     """What the watch needs of it: the slot that has the traffic, and the one that has a share of it."""
