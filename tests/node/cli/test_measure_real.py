@@ -35,11 +35,12 @@ HERE = Hardware((), "a test's CPU", 2)
 
 
 def lives(group: int) -> bool:
-    """Whether a process of that group has not ended yet."""
+    """Whether a process of that group has not ended yet: a dead leader waits for its threads, which map its memory."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(pgrp) == group and state not in "ZX":
+            fields = stat.read_text().rpartition(")")[2].split()
+            state, pgrp, threads = fields[0], int(fields[2]), int(fields[17])
+            if pgrp == group and (state not in "ZX" or threads > 1):
                 return True
     return False
 

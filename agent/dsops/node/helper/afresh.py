@@ -1,12 +1,18 @@
 """Stops a slot and lets the kernel forget its release, so that its next start loads from the disk."""
 
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.node.helper.desk import Desk
 from dsops.node.sources.cache import find_cached, forget, list_files
 
 STOP_SECONDS = 120.0
+# A process that is on its way out maps its files for a moment longer, and what is mapped cannot be dropped.
+LAST_SECONDS = 3.0
+LITTLE = 0.05
 
 
 def stop_and_forget(desk: Desk, unit: str, release: str) -> float | None:
@@ -17,7 +23,22 @@ def stop_and_forget(desk: Desk, unit: str, release: str) -> float | None:
     done = desk.run(["systemctl", "stop", unit], timeout=STOP_SECONDS)
     if done.code:
         raise DsopsError(f"{unit} does not stop: {done.stderr.strip()[-300:]}", mend=f"`dsops node logs {unit}`")
-    files = list_files(desk.releases.path(release))
-    with suppress(OSError):
-        forget(files)
-    return find_cached(files)
+    return drop(list_files(desk.releases.path(release)))
+
+
+def drop(
+    files: Sequence[Path],
+    *,
+    seconds: float = LAST_SECONDS,
+    forget: Callable[[Sequence[Path]], None] = forget,
+    look: Callable[[Sequence[Path]], float | None] = find_cached,
+) -> float | None:
+    """Asks for `seconds` at most, until next to nothing is held; the share that is, None when nobody can say."""
+    until = time.monotonic() + seconds
+    while True:
+        with suppress(OSError):
+            forget(files)
+        held = look(files)
+        if held is None or held <= LITTLE or time.monotonic() >= until:
+            return held
+        time.sleep(0.1)
