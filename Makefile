@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps lint format locks bench bench-converge lab-down
+.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps lint format locks bench bench-converge bench-kernels lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -34,5 +34,8 @@ bench:           ## tokens/s and P99 through nginx, gateway and Triton on the la
 	.venv/bin/python -m tests.bench.serve
 bench-converge:  ## our roles against ansible-core and mitogen: virgin, no change, drifted; most of an hour (needs root)
 	.venv/bin/python -m tests.bench.converge
+bench-kernels:   ## on a GPU server: every kernel against its peers and goals, then a burn-in (PEER=DeepSeek's kernel.py)
+	PYTHONPATH=kernels:$(PYTHONPATH) $(or $(PYTHON),python3) -m dskernels.compare $(PEER)
+	PYTHONPATH=kernels:$(PYTHONPATH) $(or $(PYTHON),python3) -m dskernels.burn_in.bench
 lab-down:        ## take the rehearsal servers away
 	.venv/bin/dsops lab down

@@ -2,10 +2,12 @@
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
 FLUSH_BYTES = 512 << 20
+COPIES = tuple(size << 20 for size in (256, 512, 1024, 2048))
 
 
 class Clock:
@@ -27,7 +29,11 @@ class Clock:
         return graph
 
     def compare(self, works: Mapping[str, Callable[[], object]], *, rounds: int = 20) -> dict[str, float]:
-        """Name -> median over rounds in which all take their turn, every second round in the other order."""
+        """Name -> median over rounds."""
+        return {name: statistics.median(some) for name, some in self.time(works, rounds=rounds).items()}
+
+    def time(self, works: Mapping[str, Callable[[], object]], *, rounds: int = 20) -> dict[str, list[float]]:
+        """Name -> one time a round; all take their turn in every round, every second round in the other order."""
         graphs = {name: self.capture(work) for name, work in works.items()}
         seen: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {name: [] for name in works}
         for turn in range(rounds):
@@ -40,9 +46,18 @@ class Clock:
                 end.record()
                 seen[name].append((begin, end))
         torch.cuda.synchronize()
-        return {name: statistics.median(1e3 * a.elapsed_time(b) for a, b in pairs) for name, pairs in seen.items()}
+        return {name: [1e3 * begin.elapsed_time(end) for begin, end in pairs] for name, pairs in seen.items()}
 
     def empty(self) -> float:
         """What a graph of one kernel that does nothing much takes."""
         one = torch.zeros(1, device="cuda")
         return self.compare({"empty": lambda: one.add_(1)})["empty"]
+
+    def copy_rate(self) -> float:
+        """Bytes read and written in a microsecond by a copy, of 256 MiB to 2 GiB: the best (placement counts)."""
+        rates = []
+        for size in COPIES:
+            source = torch.ones(size // 4, dtype=torch.int32, device="cuda")
+            target = torch.empty_like(source)
+            rates.append(2 * size / self.compare({"copy": partial(target.copy_, source)})["copy"])
+        return max(rates)

@@ -1,113 +1,66 @@
-"""Kernels written in CUDA C++: built once by nvcc, kept by the hash of their source, loaded by the driver.
-
-A node without a compiler gets them prebuilt: `python -m dskernels.cubin FOLDER` on a machine that has nvcc, and
-`DSKERNELS_CUBINS=FOLDER` where they are used.
-"""
+"""Kernels written in CUDA C++, built by build.py, loaded and started by the driver."""
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
-from dskernels.errors import KernelError
+from dskernels.build import HERE, can_get, find_target, get_cubin
+from dskernels.driver import check_code, get_driver
+from dskernels.tensor_map import TensorMap
 
-HERE = Path(__file__).parent
-SECONDS = 300
-Number = int | torch.Tensor
+# CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+MOST_SHARED = 8
+Argument: TypeAlias = int | torch.Tensor | TensorMap
 
 
 class Kernel:
-    """One function of a source file. source: below this folder, such as `w4a16_gemm/kernel.cu`."""
+    """One function of a source file. source: below this folder, such as `w4a16_gemm/kernel.cu`.
 
-    def __init__(self, source: str, name: str) -> None:
-        self.source, self.name = HERE / source, name
+    shared: bytes of memory that a block wants beyond what its source declares.
+    """
 
-    def launch(self, grid: tuple[int, int, int], block: int, arguments: Sequence[Number]) -> None:
-        """On the current stream. arguments: tensors (their addresses) and ints (32 bits). Raises KernelError."""
-        major, minor = torch.cuda.get_device_capability()
-        function = _get_function(self.source, self.name, f"sm_{major}{minor}", torch.cuda.current_device())
+    def __init__(self, source: str, name: str, *, shared: int = 0) -> None:
+        self.source, self.name, self.shared = HERE / source, name, shared
+
+    def is_there(self) -> bool:
+        """Whether the current device's kernel is built, or can be."""
+        return can_get(self.source, target=self._get_target())
+
+    def launch(self, grid: tuple[int, int, int], block: int, arguments: Sequence[Argument]) -> None:
+        """On the current stream. arguments: tensors (addresses), ints (32 bits), tensor maps. Raises KernelError."""
+        function = _get_function(self.source, self.name, self._get_target(), torch.cuda.current_device(), self.shared)
         values = [_pack(one) for one in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        _check(_driver().cuLaunchKernel(function, *grid, block, 1, 1, 0, stream, pointers, None), f"start {self.name}")
+        check_code(
+            get_driver().cuLaunchKernel(function, *grid, block, 1, 1, self.shared, stream, pointers, None),
+            f"start {self.name}",
+        )
+
+    def _get_target(self) -> str:
+        major, minor = torch.cuda.get_device_capability()
+        return find_target(self.source) or f"sm_{major}{minor}"
 
 
-def _pack(one: Number) -> ctypes.c_void_p | ctypes.c_int:
+def _pack(one: Argument) -> ctypes.c_void_p | ctypes.c_int | ctypes.Array[ctypes.c_uint8]:
+    if isinstance(one, TensorMap):
+        return one.content
     return ctypes.c_void_p(one.data_ptr()) if isinstance(one, torch.Tensor) else ctypes.c_int(one)
 
 
 @cache
-def _get_function(source: Path, name: str, target: str, device: int) -> ctypes.c_void_p:
+def _get_function(source: Path, name: str, target: str, device: int, shared: int) -> ctypes.c_void_p:
     """Of the current device's context, which torch made."""
     torch.zeros(1, device=f"cuda:{device}")
     module, function = ctypes.c_void_p(), ctypes.c_void_p()
     image = get_cubin(source, target=target)
-    _check(_driver().cuModuleLoadData(ctypes.byref(module), image), f"load {source.name}")
-    _check(_driver().cuModuleGetFunction(ctypes.byref(function), module, name.encode()), f"find {name}")
+    check_code(get_driver().cuModuleLoadData(ctypes.byref(module), image), f"load {source.name}")
+    check_code(get_driver().cuModuleGetFunction(ctypes.byref(function), module, name.encode()), f"find {name}")
+    check_code(
+        get_driver().cuFuncSetAttribute(function, MOST_SHARED, shared), f"give {name} {shared} bytes of shared memory"
+    )
     return function
-
-
-def get_cubin(source: Path, *, target: str) -> bytes:
-    """Prebuilt, built earlier, or built now. Raises KernelError."""
-    name = _name_cubin(source, target=target)
-    folders = [Path(folder) for folder in (os.environ.get("DSKERNELS_CUBINS"),) if folder]
-    folders.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dskernels")
-    for folder in folders:
-        if (folder / name).is_file():
-            return (folder / name).read_bytes()
-    build(source, target=target, folder=folders[-1])
-    return (folders[-1] / name).read_bytes()
-
-
-def build(source: Path, *, target: str, folder: Path) -> Path:
-    """Compiles into the folder; whole or not at all. Raises KernelError with the compiler's words."""
-    compiler = shutil.which("nvcc")
-    if compiler is None:
-        what = f"{source.name} is not built for {target} and there is no nvcc here"
-        raise KernelError(f"{what}; build it elsewhere (`python -m dskernels.cubin FOLDER`) and set DSKERNELS_CUBINS")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _name_cubin(source, target=target)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        new = Path(scratch) / path.name
-        argv = [compiler, "-cubin", f"-arch={target}", "-O3", "-std=c++17", "-o", str(new), str(source)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
-        if done.returncode:
-            raise KernelError(f"nvcc refuses {source.name}: {done.stderr.strip()[-2000:]}")
-        new.rename(path)
-    return path
-
-
-def _name_cubin(source: Path, *, target: str) -> str:
-    return f"{source.parent.name}-{target}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.cubin"
-
-
-@cache
-def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("libcuda.so.1")
-
-
-def _check(code: int, what: str) -> None:
-    if code:
-        words = ctypes.c_char_p()
-        _driver().cuGetErrorString(code, ctypes.byref(words))
-        raise KernelError(f"the driver cannot {what}: {(words.value or b'').decode()} ({code})")
-
-
-def main() -> None:
-    """Builds all of them for the targets of `DSKERNELS_TARGETS` (default sm_80 sm_90) into the folder."""
-    folder = Path(sys.argv[1])
-    for target in os.environ.get("DSKERNELS_TARGETS", "sm_80 sm_90").split():
-        for source in sorted(HERE.glob("*/*.cu")):
-            print(build(source, target=target, folder=folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,9 @@
-"""FP8 block-scaled matrix product for decoding: few rows of activations against a large weight that is read once.
+"""FP8 block-scaled matrix product: a kernel in Triton-lang for few rows, wgmma.sm_90a.cu for more.
 
-The weight's rows take the wide side of the tensor-core tile and the activations the narrow one, so that one row of
-activations wastes little. K is split over multiprocessors where N alone gives too few tiles: the last one of a tile to
-arrive adds the parts up. Every 128 of K the tensor core's sum is scaled and promoted to fp32.
+For few rows of activations a large weight is read once: the weight's rows take the wide side of a tensor-core tile and
+the activations the narrow one, so that one row of activations wastes little. K is split over multiprocessors where N
+alone gives too few tiles: the last one of a tile to arrive adds the parts up. Every 128 of K the tensor core's sum is
+scaled and promoted to fp32.
 """
 
 import torch
@@ -10,11 +11,18 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from dskernels.cubin import Kernel
 from dskernels.errors import KernelError
-from dskernels.fp8_gemm.choice import Choice, choose
+from dskernels.fp8_gemm.choice import BLOCK_M, ROWS_BESIDE, WGMMA, Choice, Wgmma, choose, choose_wgmma
+from dskernels.tensor_map import TensorMap
 from dskernels.workspace import Workspace
 
 GROUP = 128
+THREADS = 384
+KERNELS = {
+    one: Kernel("fp8_gemm/wgmma.sm_90a.cu", f"fp8_gemm_{one.columns}_{one.splits}_{one.pair}", shared=one.shared)
+    for one in WGMMA
+}
 
 
 def gemm(
@@ -24,7 +32,7 @@ def gemm(
     w_scales: torch.Tensor,
     *,
     workspace: Workspace,
-    choice: Choice | None = None,
+    choice: Choice | Wgmma | None = None,
 ) -> torch.Tensor:
     """x (M, K) e4m3 with (M, K / 128) fp32, w (N, K) e4m3 with (ceil(N / 128), K / 128) fp32, to (M, N) bf16.
 
@@ -35,7 +43,10 @@ def gemm(
     out = torch.empty((rows, columns), dtype=torch.bfloat16, device=x.device)
     if not rows or not columns:
         return out
-    chosen = choice or choose(rows, columns, width)
+    chosen = choice or _choose(x, columns)
+    if isinstance(chosen, Wgmma):
+        _launch(x, x_scales, w, w_scales, out, choice=chosen)
+        return out
     tiles_n, tiles_m = triton.cdiv(columns, chosen.block_n), triton.cdiv(rows, chosen.block_m)
     splits = workspace.fit(tiles_n * tiles_m, min(chosen.splits, width // GROUP), chosen.block_n * chosen.block_m)
     weight = TensorDescriptor.from_tensor(w, [chosen.block_n, GROUP])
@@ -60,6 +71,35 @@ def gemm(
         num_stages=chosen.stages,
     )
     return out
+
+
+def _choose(x: torch.Tensor, columns: int) -> Choice | Wgmma:
+    rows, width = x.shape
+    better = choose_wgmma(rows, columns, width)
+    if better and x.is_cuda and torch.cuda.get_device_capability(x.device) == (9, 0) and KERNELS[better].is_there():
+        return better
+    return choose(rows, columns, width)
+
+
+def _launch(
+    x: torch.Tensor,
+    x_scales: torch.Tensor,
+    w: torch.Tensor,
+    w_scales: torch.Tensor,
+    out: torch.Tensor,
+    *,
+    choice: Wgmma,
+) -> None:
+    """The kernel in CUDA C++."""
+    (rows, width), columns = x.shape, w.shape[0]
+    cluster = choice.splits * choice.pair
+    clusters = -(-rows // BLOCK_M) * -(-columns // (choice.columns * choice.pair))
+    if choice.splits == 1:
+        clusters = min(clusters, torch.cuda.get_device_properties(x.device).multi_processor_count // cluster)
+    maps = TensorMap(x, box=BLOCK_M // choice.pair), TensorMap(w, box=choice.columns)
+    sizes = (rows, columns, width, ROWS_BESIDE)
+    with torch.cuda.device(x.device):
+        KERNELS[choice].launch((clusters * cluster, 1, 1), THREADS, (*maps, x_scales, w_scales, out, *sizes))
 
 
 def _check(x: torch.Tensor, x_scales: torch.Tensor, w: torch.Tensor, w_scales: torch.Tensor) -> None:

@@ -1,5 +1,8 @@
 """w4a16_gemm against PyTorch's own 4-bit product and plain bf16: `python -m dskernels.w4a16_gemm.bench`."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
 
 from dskernels.bench import Clock
@@ -11,12 +14,8 @@ ROWS = (1, 4, 8, 16)
 GROUP = 128
 
 
-def main() -> None:
-    """Prints one row a shape."""
-    clock, workspace = Clock(), Workspace(torch.device("cuda"))
-    empty = clock.empty()
-    print(f"{torch.cuda.get_device_name()}; an empty graph takes {empty:.1f} us; microseconds, cold L2")
-    print(f"{'N x K':<12}{'M':>4}{'floor':>8}{'ours':>8}{'int4pack':>10}{'':>7}{'bf16':>8}{'':>7}{'error':>10}")
+def list_works(workspace: Workspace) -> Iterator[tuple[str, int, float, dict[str, Callable[[], object]]]]:
+    """(case, bytes of the codes, relative error, what is timed)."""
     for columns, width in SHAPES:
         wide = torch.randn(columns, width, device="cuda")
         codes = reference.quantize(wide)
@@ -27,19 +26,26 @@ def main() -> None:
             x = torch.randn(rows, width, device="cuda", dtype=torch.bfloat16)
             want = reference.gemm(x, codes)
             error = ((kernel.gemm(x, weight, workspace=workspace).float() - want).norm() / want.norm()).item()
-            seen = clock.compare(
-                {
-                    "ours": lambda x=x, w=weight: kernel.gemm(x, w, workspace=workspace),
-                    "int4pack": lambda x=x, w=theirs, s=scales: torch._weight_int4pack_mm(x, w, GROUP, s),
-                    "bf16": lambda x=x, w=plain: torch.mm(x, w.t()),
-                }
-            )
-            floor = empty + columns * width / 2 / 3.0e6
-            cells = "".join(
-                f"{seen[name]:{size}.1f}{seen[name] / seen['ours']:6.2f}x"
-                for name, size in (("int4pack", 10), ("bf16", 8))
-            )
-            print(f"{columns}x{width:<6}{rows:4}{floor:8.1f}{seen['ours']:8.1f}{cells}{error:10.1e}", flush=True)
+            works: dict[str, Callable[[], object]] = {
+                "ours": partial(kernel.gemm, x, weight, workspace=workspace),
+                "int4pack": partial(torch._weight_int4pack_mm, x, theirs, GROUP, scales),
+                "bf16": partial(torch.mm, x, plain.t()),
+            }
+            yield f"M {rows} {columns}x{width}", columns * width // 2, error, works
+
+
+def main() -> None:
+    """Prints one row a shape."""
+    clock, workspace = Clock(), Workspace(torch.device("cuda"))
+    empty = clock.empty()
+    print(f"{torch.cuda.get_device_name()}; an empty graph takes {empty:.1f} us; microseconds, cold L2")
+    print(f"{'case':<18}{'floor':>8}{'ours':>8}{'int4pack':>10}{'':>7}{'bf16':>8}{'':>7}{'error':>10}")
+    for case, size, error, works in list_works(workspace):
+        seen = clock.compare(works)
+        cells = "".join(
+            f"{seen[name]:{room}.1f}{seen[name] / seen['ours']:6.2f}x" for name, room in (("int4pack", 10), ("bf16", 8))
+        )
+        print(f"{case:<18}{empty + size / 3.0e6:8.1f}{seen['ours']:8.1f}{cells}{error:10.1e}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,18 @@ __device__ __forceinline__ uint32_t take(uint32_t word, int place) {
     return out;
 }
 
-__device__ __forceinline__ uint4 load_once(const uint4* place) {
+// Of what is read once: in L2 it makes room for itself, so that it drives out nothing that is still wanted (or that
+// would have to be written back first).
+__device__ __forceinline__ uint64_t make_policy() {
+    uint64_t policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+__device__ __forceinline__ uint4 load_once(const uint4* place, uint64_t policy) {
     uint4 out;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w) : "l"(place));
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
+                 : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w) : "l"(place), "l"(policy));
     return out;
 }
 
@@ -37,12 +45,12 @@ struct Stage {
     uint2 scales[STRIPS];
 
     __device__ __forceinline__ void load(const uint4* codes_at, const uint2* scales_at, const uint4* const (&x_at)[TILES],
-                                         int groups, int group) {
+                                         int groups, int group, uint64_t policy) {
 #pragma unroll
         for (int strip = 0; strip < STRIPS; ++strip) {
 #pragma unroll
             for (int half = 0; half < 2; ++half)
-                codes[half][strip] = load_once(codes_at + ((strip * groups + group) * 2 + half) * 32);
+                codes[half][strip] = load_once(codes_at + ((strip * groups + group) * 2 + half) * 32, policy);
             scales[strip] = __ldg(scales_at + (strip * groups + group) * 8);
         }
 #pragma unroll
@@ -109,6 +117,7 @@ __device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, co
     const int begin = groups * mine / parts_of_k, end = groups * (mine + 1) / parts_of_k;
     const uint4* codes_at = codes + size_t(block) * STRIPS * groups * 2 * 32 + lane;
     const uint2* scales_at = scales + size_t(block) * STRIPS * groups * 8 + row;
+    const uint64_t policy = make_policy();
     const uint4* x_at[TILES];
 #pragma unroll
     for (int tile = 0; tile < TILES; ++tile) {
@@ -119,14 +128,14 @@ __device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, co
     Stage<STRIPS, TILES> stages[DEPTH];
 #pragma unroll
     for (int ahead = 0; ahead < DEPTH; ++ahead)
-        if (begin + ahead < end) stages[ahead].load(codes_at, scales_at, x_at, groups, begin + ahead);
+        if (begin + ahead < end) stages[ahead].load(codes_at, scales_at, x_at, groups, begin + ahead, policy);
     for (int group = begin; group < end; group += DEPTH)
 #pragma unroll
         for (int ahead = 0; ahead < DEPTH; ++ahead)
             if (group + ahead < end) {
                 add<STRIPS, TILES>(total, stages[ahead]);
                 const int later = group + ahead + DEPTH;
-                if (later < end) stages[ahead].load(codes_at, scales_at, x_at, groups, later);
+                if (later < end) stages[ahead].load(codes_at, scales_at, x_at, groups, later, policy);
             }
 #pragma unroll
     for (int strip = 0; strip < STRIPS; ++strip)
