@@ -9,8 +9,12 @@ from dsops.core.status import Blame, Finding, NodeStatus, Phase, ReleaseState, V
 from dsops.core.verdict import Strikes
 
 POOL_SECONDS = 3600.0
+# What is summed up as a release's surroundings (the helper's `environment`), in words.
+SURROUNDINGS = "kernel, GPU driver, Triton, its units, or the engine's packages"
 # Strikes after which a peer counts as failing; one may be a hiccup of its own.
 PEER_STRIKES = 2
+# Who has served well for so long in new surroundings does not fail because of them.
+CHANGE_SECONDS = 86400.0
 # No fresh process can have failed earlier than this after a death.
 START_SECONDS = 2.0
 
@@ -60,7 +64,8 @@ class Evidence:
     at: Unix seconds. baking: this node's release is on trial. restarted: dsops started it afresh within the hour, and
     it fails again. stopped: somebody stopped the unit. deaths: of this release's engine in the last ten minutes; their
     times are monotonic, like those of looks. findings: of all checks. peers: those that answered, of peers_asked.
-    last_rollback_at: of this node, by dsops.
+    last_rollback_at: of this node, by dsops. changed_at: when it was first seen that what surrounds the release is not
+    what it became known good in; None = it is, or nobody knows.
     """
 
     at: float
@@ -75,6 +80,7 @@ class Evidence:
     peers: tuple[Peer, ...] = ()
     peers_asked: int = 0
     last_rollback_at: float | None = None
+    changed_at: float | None = None
 
     @property
     def was_restarted(self) -> bool:
@@ -137,6 +143,15 @@ def _explain_stopped(evidence: Evidence) -> Ruling | None:
     return Ruling(Blame.ENVIRONMENT, "somebody stopped the engine's unit") if evidence.stopped else None
 
 
+def _explain_change(evidence: Evidence) -> Ruling | None:
+    """R14: what a release cannot take back with it, no rollback mends."""
+    at = evidence.changed_at
+    if at is None or abs(evidence.at - at) >= CHANGE_SECONDS:
+        return None
+    says = f"its surroundings changed since it was known good, {(evidence.at - at) / 60:.0f} min ago: {SURROUNDINGS}"
+    return Ruling(Blame.ENVIRONMENT, says, restart_helps=_is_dead(evidence))
+
+
 def _explain_gateway(evidence: Evidence) -> Ruling | None:
     """Every BAD came through the gateway: nothing speaks against the slot itself."""
     bad = evidence.strikes.bad
@@ -152,8 +167,12 @@ def _explain_peers(evidence: Evidence) -> Ruling | None:
         return None
     names = ", ".join(peer.node for peer in odd)
     says = f"{names} fail{'s' if len(odd) == 1 else ''} at the same time, without a rollout"
-    is_dead = all(one.code is not Code.WRONG for one in evidence.strikes.bad)
-    return Ruling(Blame.ENVIRONMENT, says, restart_helps=is_dead)
+    return Ruling(Blame.ENVIRONMENT, says, restart_helps=_is_dead(evidence))
+
+
+def _is_dead(evidence: Evidence) -> bool:
+    """It gives no wrong answers, but none: a fresh start costs nothing."""
+    return all(one.code is not Code.WRONG for one in evidence.strikes.bad)
 
 
 def _is_explained(evidence: Evidence, peer: Peer) -> bool:
@@ -209,6 +228,7 @@ _EXPLANATIONS: tuple[tuple[_Explain, _Exclude], ...] = (
     (_find_class(Blame.ENVIRONMENT), _exclude("")),
     (_explain_clock, _exclude("")),
     (_explain_stopped, _exclude("")),
+    (_explain_change, _exclude("")),
     (_explain_gateway, _exclude_gateway),
     (_find_class(Blame.OVERLOAD), _exclude("overload: what timed out did not move at all")),
     (_explain_peers, _exclude_peers),

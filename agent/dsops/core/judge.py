@@ -49,8 +49,9 @@ class Evidence:
 
     beside: of the active release on the very nodes that serve both. wide: of it on all nodes of their pools, in the
     same time. history: of it in earlier steps. known: of it before the rollout began, as far as counters go back.
-    is_sampled: dsops asks the new release too, as it does while a node has it as a canary. is_served: some node still
-    serves the active release, so that times are counted.
+    is_sampled: dsops goes on asking the new release, as it does while a node has it as a canary; one that has all of
+    the traffic is asked until it has baked there. is_served: some node still serves the active release, so that times
+    are counted.
     """
 
     new: Counted
@@ -109,11 +110,6 @@ def find_judgement(judged: Sequence[Judged]) -> tuple[Judgement, str]:
         if found:
             return wanted, "; ".join(found)
     return (Judgement.PASS, "no worse than before") if judged else (Judgement.HOLD, "nothing was tested yet")
-
-
-def show(evidence: Evidence) -> tuple[Judged, ...]:
-    """The figures of each gate as they are now, for people; decides nothing (p without regard to earlier looks)."""
-    return tuple(_test(gate, evidence, level=0.0) for gate in PARTS)
 
 
 def _test(gate: str, evidence: Evidence, *, level: float) -> Judged:

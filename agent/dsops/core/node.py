@@ -59,6 +59,7 @@ from dsops.core.state import (
 EPOCH_JUMP = 1000
 FINGERPRINT = 14  # bytes of JSON: 12 digits of a hash; every fallback holds one, and all must fit a record
 NO_REASON = "no reason given"
+NO_WAY_BACK = "there is no good release to go back to"
 DAY, HOUR = 86400, 3600
 
 
@@ -289,7 +290,7 @@ def find_target(state: NodeState, *, at: float, to: str = "", missing: tuple[str
         return to
     if not usable:
         mend = "push a good release and activate it; `dsops restart` may help meanwhile"
-        raise DsopsError("there is no good release to go back to", mend=mend)
+        raise DsopsError(NO_WAY_BACK, mend=mend)
     return usable[0]
 
 

@@ -8,6 +8,8 @@ from dsops.core.errors import DsopsError
 from dsops.core.node import find_hot
 from dsops.core.state import NodeState
 
+# So many times what comes must be free: a file system needs some for itself, and the journal and logs go on (R16).
+SPARE = 1.1
 WARM_SECONDS = 1.0
 # What a start needs beside loading: Triton itself, and the golden prompts.
 START_SECONDS = 3.0

@@ -199,6 +199,9 @@ def test_a_release_is_shown_with_what_it_promises_and_where_it_is(site: Site) ->
     assert "gpu1     bad, slot b: sum: wrong\n  gpu2     -\n" in text
     data = json.loads(site.done("show", str(held.path), "--json"))
     assert (data["manifest"]["model"], data["nodes"]["gpu2"], data["passports"]) == ("fake", None, [])
+    site.nodes["gpu1"].hold(held.id, "fallback", damage="weights.bin is not as the manifest says")
+    text = site.done("show", str(held.path))
+    assert "  gpu1     fallback; DAMAGED: weights.bin is not as the manifest says\n" in text
 
 
 def test_a_release_that_only_nodes_hold_is_shown_from_their_words(site: Site) -> None:

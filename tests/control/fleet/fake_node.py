@@ -20,7 +20,10 @@ GOOD = json.dumps({"ok": True})
 
 @dataclass
 class FakeNode:
-    """blobs: whole content; staging: what has come so far. cut_after: the connection ends after so many bytes."""
+    """blobs: whole content; staging: what has come so far. cut_after: the connection ends after so many bytes.
+
+    room: what it says of its disk; nothing, as an older dsops does.
+    """
 
     name: str = "gpu1"
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -33,6 +36,7 @@ class FakeNode:
     on_rollback: Callable[["FakeNode"], None] = lambda _: None
     state: NodeState = field(default_factory=NodeState)
     measured: dict[str, Any] = field(default_factory=dict)
+    room: dict[str, int] = field(default_factory=dict)
 
     def hold(self, release: str, state: str, **more: Any) -> None:
         """The node lists the release as active, fallback, bad or held."""
@@ -53,7 +57,8 @@ class FakeNode:
     def _answer(self, verb: str, words: list[str], content: bytes) -> dict[str, Any]:
         if verb == "release have":
             lacking = [sha for sha in json.loads(content) if sha not in self.blobs]
-            return {"missing": [{"sha256": sha, "held": len(self.staging.get(sha, b""))} for sha in lacking]}
+            missing = [{"sha256": sha, "held": len(self.staging.get(sha, b""))} for sha in lacking]
+            return {"missing": missing} | self.room
         if verb == "release admit":
             self.admitted.append(json.loads(content))
             release = "r" + hashlib.sha256(self.admitted[-1]["manifest"].encode()).hexdigest()[:12]

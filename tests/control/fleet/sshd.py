@@ -75,6 +75,8 @@ def run_sshd(sshd: Sshd) -> Iterator[Sshd]:
                 peer, _ = listener.accept()
             except OSError:
                 return
+            # Else each small answer waits 40 ms for the acknowledgement of the one before.
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport = paramiko.Transport(peer)
             transport.add_server_key(sshd.host_key)
             transports.append(transport)

@@ -119,3 +119,32 @@ def test_a_file_that_is_not_whole_after_all_of_it_went_is_said(tmp_path: Path) -
 
     with run_sshd(Sshd(serve=forget)) as sshd, pytest.raises(DsopsError, match=r"holds 5 of .* though all went"):
         bring(tmp_path, sshd, held)
+
+
+def test_what_does_not_fit_as_a_whole_is_refused_before_the_first_byte(tmp_path: Path) -> None:
+    held = make_held(tmp_path, weights=b"\x03" * 1_000_000)
+    size = total(held)
+    node = FakeNode(room={"free": size, "room": size})
+    with running(tmp_path, node) as sshd:
+        with pytest.raises(DsopsError, match="it does not fit") as caught:
+            bring(tmp_path, sshd, held)
+        assert caught.value.where == "gpu1"
+        assert "1.0 MB are missing there, with a tenth to spare 1.1 MB; 1.0 MB are free" in str(caught.value)
+        assert "`dsops release list gpu1`" in caught.value.mend
+        assert [words[1] for words in node.words] == ["have"]
+        node.room = {"free": 0, "room": int(size * 1.05)}
+        with pytest.raises(DsopsError, match=r"0 B are free, 1\.\d MB once old releases went cold"):
+            bring(tmp_path, sshd, held)
+        node.room = {"free": 0, "room": int(size * 1.1) + 1}  # it makes room itself when the content comes
+        assert bring(tmp_path, sshd, held).new
+
+
+def test_half_of_it_that_came_already_needs_no_room_again(tmp_path: Path) -> None:
+    weights = bytes(range(256)) * 8192
+    held, node = make_held(tmp_path, weights=weights), FakeNode(cut_after=1 << 20)
+    with running(tmp_path, node) as sshd:
+        with pytest.raises(DsopsError, match="the connection broke"):
+            bring(tmp_path, sshd, held)
+        came = sum(len(content) for content in node.staging.values())
+        node.cut_after, node.room = None, {"free": 0, "room": int((len(weights) - came) * 1.1) + 1}
+        assert bring(tmp_path, sshd, held).new

@@ -13,7 +13,7 @@ ALWAYS = "yes"
 
 
 def make_release(state: Path, *, load_seconds: int = 1, answer_seconds: int = 1, tokens: int = 8) -> str:
-    """Writes releases/<id> with release.json and prompts.json; the id."""
+    """Writes releases/<id> as a store has it, its files hard links to blobs; the id."""
     prompts = [{"id": k, "prompt": q, "accepted": [a, ALWAYS], "tokens": 8} for k, (q, a) in QUESTIONS.items()]
     files = {
         "prompts.json": json.dumps({"format": 1, "prompts": prompts}).encode(),
@@ -33,6 +33,20 @@ def make_release(state: Path, *, load_seconds: int = 1, answer_seconds: int = 1,
     )
     folder = state / "releases" / release.id
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in (files | {"release.json": release.render()}).items():
-        (folder / name).write_bytes(data)
+    (state / "blobs").mkdir(exist_ok=True)
+    for name, data in files.items():
+        blob = state / "blobs" / sha256(data).hexdigest()
+        if not blob.exists():
+            write_read_only(blob, data)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).hardlink_to(blob)
+    for name, data in (("release.json", release.render()), ("release.json.sig", b"not asked for here")):
+        write_read_only(folder / name, data)
     return release.id
+
+
+def write_read_only(path: Path, data: bytes) -> None:
+    """As the helper leaves it."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o444)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from dsops.core.events import Rollback
+from dsops.core.looks import Witness
 from dsops.core.state import Stage, Step
 from dsops.core.status import Blame, Canary, Condition, Finding, Verdict
+from dsops.node.agent.events import Probe
 from dsops.node.agent.settings import Settings
 from dsops.node.sources.gateway import Ejected
 
@@ -74,9 +76,71 @@ def test_a_canary_grows_lane_by_lane_and_becomes_the_active_release() -> None:
     assert world.watch.canary.describe() is None
     assert world.watch.target.release == "r3"
     assert world.did("lanes") == ["lanes b 1", "lanes b 5", "lanes b 25", "lanes b 50", "lanes b"]
-    before = world.watch.canary.sampling.tallies["r3"]
-    world.run(60.0)
-    assert world.watch.canary.sampling.tallies["r3"] == before
+
+
+def count_samples(world: World, release: str = "r3") -> int:
+    tally = world.watch.canary.sampling.tallies.get(release)
+    return tally.requests if tally else 0
+
+
+def play_whole(**changes: Any) -> World:
+    """r3 was a canary and has just got all of the traffic."""
+    world = play(**changes)
+    world.widen("r3", 100)
+    world.run(2.0)
+    assert (world.watch.target.release, world.watch.canary.move) == ("r3", None)
+    return world
+
+
+def test_a_release_that_has_all_of_the_traffic_is_sampled_until_it_has_baked() -> None:
+    world = play_whole()
+    before, beside = count_samples(world), count_samples(world, "r2")
+    world.run(1800.0)
+    assert world.state.active
+    assert world.state.active.stage is Stage.BAKED
+    assert 800 <= count_samples(world) - before <= 1000  # as many as a step wants, and no more than one every 1.8 s
+    assert count_samples(world, "r2") == beside
+    baked = count_samples(world)
+    world.run(120.0)
+    assert count_samples(world) == baked
+    assert world.did("refuted", *ACTS) == []
+
+
+def test_samples_of_a_release_that_bakes_come_through_its_lanes_as_clients_do() -> None:
+    world, probes = play_whole(), list[Probe]()
+    do = world._do_probe
+    world._do_probe = lambda probe: (probes.append(probe), do(probe))[1]  # type: ignore[method-assign,func-returns-value]
+    world.run(20.0)
+    assert any(probe.sample for probe in probes)
+    assert not any(probe.pinned for probe in probes)
+    assert {probe.witness for probe in probes if probe.sample} == {Witness.GATEWAY}
+
+
+def test_what_bakes_is_not_sampled_while_it_is_drained_ejected_or_another_one_comes() -> None:
+    world = play_whole()
+    for close, reopen in (("drained", ""), ("ejected", None)):
+        setattr(world, close, "fan (ann)" if close == "drained" else Ejected("a drill", "lab"))
+        world.run(3.0)
+        before = count_samples(world)
+        world.run(60.0)
+        assert count_samples(world) == before, close
+        setattr(world, close, reopen)
+        world.run(20.0)
+        assert count_samples(world) > before
+    world._do_prove = lambda effect: None  # type: ignore[method-assign,assignment,return-value]
+    world.activate("r4")
+    world.run(2.0)
+    before = count_samples(world)
+    world.run(20.0)
+    assert world.state.move
+    assert count_samples(world) == before
+
+
+def test_a_release_that_fails_while_it_bakes_shows_so_in_its_samples() -> None:
+    world = play_whole()
+    spoil(world, "b", "wrong")
+    world.run_until("rollback", within=60.0)
+    assert world.watch.canary.sampling.tallies["r3"].wrong >= 1
 
 
 def test_wrong_answers_give_the_share_back_and_the_story_says_why() -> None:

@@ -57,12 +57,23 @@ def read_step(node: WholeNode) -> Step | None:
     return state.move.step if state.move else None
 
 
+def count_synthetic(samples: Samples, made: Made) -> int:
+    found = samples.find(made.id)
+    return found.synthetic.requests if found else 0
+
+
+def count_real(samples: Samples, made: Made) -> int:
+    found = samples.find(made.id)
+    return found.real.requests if found else 0
+
+
 def get_canary(node: WholeNode) -> Canary:
     assert node.agent.status
     assert node.agent.status.canary
     return node.agent.status.canary
 
 
+@pytest.mark.slow
 def test_a_canary_is_asked_counted_widened_and_takes_over(node: WholeNode, pair: tuple[Made, Made]) -> None:
     one, two = pair
 
@@ -96,6 +107,14 @@ def test_a_canary_is_asked_counted_widened_and_takes_over(node: WholeNode, pair:
             assert set(node.read_lanes().values()) == {"b"}
             later = await find_samples(node.agent)
             assert [found.lives for found in later.releases] == [found.lives for found in samples.releases]
+            # It bakes, and is sampled on through its lanes; the one that it left is not.
+            assert node.agent.watch
+            tallies = node.agent.watch.canary.sampling.tallies
+            await node.until(lambda: tallies[two.id].requests >= count_synthetic(later, two) + 3)
+            last = await find_samples(node.agent)
+            assert count_synthetic(last, two) >= count_synthetic(later, two) + 3
+            assert count_synthetic(last, one) <= count_synthetic(later, one) + 1
+            assert count_real(last, two) == count_real(later, two)
 
     asyncio.run(asyncio.wait_for(story(), 30))
 

@@ -259,3 +259,20 @@ def test_an_active_release_that_is_marked_bad_says_why() -> None:
     store = StoreReading(NodeState(active=Active("r1", "a", 900.0, Stage.BAKED), bad=(Bad("r1", "wrong", 1.0),)), 5)
     status = see(GPU, serving(store=store))
     assert (status.release_state, status.release_reason) == (ReleaseState.BAD, "wrong")
+
+
+def test_damage_on_the_disk_is_told_and_only_the_active_ones_is_evidence() -> None:
+    before = Active("r0", "b", 0.0, Stage.KNOWN_GOOD)
+    older = Active("r00", "b", 0.0, Stage.KNOWN_GOOD)
+    state = NodeState(active=Active("r1", "a", 0.0, Stage.KNOWN_GOOD), fallbacks=(before, older))
+    status = see(GPU, serving(store=StoreReading(state), damage={"r0": "weights.bin is not as the manifest says"}))
+    (found,) = [one for one in status.findings if one.code == "release.damaged"]
+    assert (status.condition, found.blame) == (Condition.DEGRADED, Blame.STORAGE)
+    assert found.reason == "r0 is no good way back: weights.bin is not as the manifest says"
+    assert "`dsops release push r0`" in found.mend
+    assert status.fallback == "r00"
+    both = see(GPU, serving(store=StoreReading(state), damage={"r0": "x", "r00": "x"}))
+    assert both.fallback == "r0"
+    active = see(GPU, serving(store=StoreReading(state), damage={"r1": "x"}))
+    assert [one.code for one in active.findings] == ["store.damaged"]
+    assert active.findings[0].reason == "r1 has the traffic and may not start again: x"

@@ -154,6 +154,7 @@ def test_a_killed_engine_is_out_of_traffic_within_50_ms_and_comes_back(server: S
     play(story())
 
 
+@pytest.mark.slow
 def test_wrong_answers_are_rolled_back_through_the_helper(server: Server) -> None:
     async def story() -> None:
         fallback = Active("r000000000001", "b", 1.0, Stage.KNOWN_GOOD)
@@ -223,6 +224,7 @@ def test_the_status_says_what_the_store_says(server: Server) -> None:
     play(story())
 
 
+@pytest.mark.slow
 def test_a_helper_that_hangs_and_a_systemd_that_hangs_stop_no_tick(server: Server) -> None:
     async def story() -> None:
         move = Move(Kind.ACTIVATE, server.release, "b", Step.START, time.time(), "ann", "try")
@@ -253,6 +255,7 @@ def test_a_helper_that_hangs_and_a_systemd_that_hangs_stop_no_tick(server: Serve
     play(story())
 
 
+@pytest.mark.slow
 def test_a_helper_that_refuses_is_an_answer(server: Server) -> None:
     async def story() -> None:
         def refuse(verb: str, words: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def test_times_fall_into_the_same_buckets_as_those_of_clients() -> None:
 
 
 def test_the_two_take_turns_half_a_pause_apart() -> None:
-    sampling, asked = Sampling(2.0), list[tuple[float, Side]]()
+    sampling, asked = Sampling(2.0, sides=frozenset(Side)), list[tuple[float, Side]]()
     began = dict.fromkeys(Side, float("-inf"))
     for tick in range(40):
         now = tick / 4
@@ -86,8 +86,15 @@ def test_the_two_take_turns_half_a_pause_apart() -> None:
     assert [now for now, _ in asked[:4]] == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_one_that_is_asked_alone_waits_for_nobodys_turn() -> None:
+    sampling = Sampling(2.0, sides=frozenset({Side.ACTIVE}))
+    usual = sampling.find_pace(Side.ACTIVE, now=0.0, is_busy=False)
+    sampling.begin([ask(Side.CANARY, at=0.9), ask(Side.ACTIVE, at=1.0)])
+    assert sampling.find_pace(Side.ACTIVE, now=1.1, is_busy=False) == usual
+
+
 def test_one_that_hangs_does_not_silence_the_other() -> None:
-    sampling = Sampling(2.0)
+    sampling = Sampling(2.0, sides=frozenset(Side))
     sampling.begin([ask(Side.CANARY, at=0.0), ask(Side.ACTIVE, at=1.0)])
     assert sampling.find_pace(Side.ACTIVE, now=3.0, is_busy=False) is None
     assert sampling.find_pace(Side.ACTIVE, now=5.0, is_busy=False) is not None

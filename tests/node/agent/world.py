@@ -81,7 +81,10 @@ class Engine:
 
 @dataclass
 class World:
-    """Times in seconds; `now` begins at 0. modes: release -> how its engine behaves."""
+    """Times in seconds; `now` begins at 0. modes: release -> how its engine behaves.
+
+    surroundings: what the helper says to `environment`.
+    """
 
     state: NodeState = field(default_factory=lambda: make_state())
     settings: Settings = field(default_factory=lambda: Settings("gpu1", hold_seconds=0.0))
@@ -94,6 +97,7 @@ class World:
     now: float = 0.0
     skew: float = 0.0
     restarts: Restarts | None = None
+    surroundings: str = ""
 
     def __post_init__(self) -> None:
         self.settings = replace(self.settings, has_peers=bool(self.peers))
@@ -323,7 +327,8 @@ class World:
         except DsopsError as error:
             return HelperTold(self.clock(), call, str(error))
         self.log.append((self.now, f"{call.verb} {call.get('unit') or self.state.halted or ''}".strip()))
-        return HelperTold(self.clock(), call, "", seconds)
+        said = {"environment": self.surroundings} if call.verb == "environment" else {}
+        return HelperTold(self.clock(), call, "", seconds, said)
 
     def _obey(self, call: Call) -> None:
         wall = self.clock().wall

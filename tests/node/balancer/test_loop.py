@@ -174,6 +174,7 @@ def test_a_wrong_configuration_is_refused(nodes: tuple[NodeConfig, ...], said: s
         check_config(BalancerConfig(nodes), where="f")
 
 
+@pytest.mark.slow
 def test_the_daemon_takes_a_killed_gateway_out_within_two_seconds(run_dir: Path) -> None:
     """With the contract's own figures: every 500 ms, 1 s timeout."""
     with socket.create_server(("127.0.0.1", 0)) as found:

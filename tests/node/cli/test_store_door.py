@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Hardware
 from dsops.core.state import Move
-from dsops.core.status import Proof
+from dsops.core.status import Phase, Proof, Verdict
 from dsops.node.agent.prove import Refusal
 from dsops.node.cli import Door, node
 
@@ -242,6 +242,7 @@ def test_a_fleets_epoch_goes_along_and_an_older_one_is_refused(bench: Bench, pai
     assert "epoch 6 is older than 7" in error.what
     said = bench.ask("adopt", "--epoch", "2", "--holder", "west", *WHO, "--json")
     assert said["state"]["epoch"] == {"number": 2, "holder": "west"}
+    assert said["was"] == {"number": 7, "holder": "east"}
 
 
 def test_the_other_verbs_do_what_they_say(bench: Bench, pair: tuple[Made, Made]) -> None:
@@ -275,6 +276,34 @@ def test_a_canary_comes_in_grows_and_takes_over(bench: Bench, pair: tuple[Made, 
     assert "epoch 6 is older than 7" in error.what
     assert bench.run("release", "widen", *words).output == f"{two.id} has the traffic\n"
     assert bench.bed.serves() == ("b", two.id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"verdict": Verdict.BAD}, "it fails its checks"),
+        ({"ejected": "5 of 5 golden answers are wrong"}, "golden answers are wrong"),
+        ({"phase": Phase.STOPPED, "phase_reason": "triton@a is failed"}, "triton@a is failed"),
+        ({"phase": Phase.LOADING}, "loading"),
+    ],
+)
+def test_no_canary_comes_in_beside_what_does_not_serve(
+    bench: Bench, pair: tuple[Made, Made], changes: dict[str, Any], says: str
+) -> None:
+    one, two = pair
+    bring(bench, (one,))
+    bench.push(two)
+    well = {"release": one.id, "ejected": None, "verdict": Verdict.OK, "phase": Phase.SERVING}
+    with serve(Canned({"/v1/status": (200, make_status(**well | changes).to_json().encode())})) as agent:
+        bench.agent = f"127.0.0.1:{agent.port}"
+        error = bench.refuse("release", "activate", two.id, *WHO, "--share", "1")
+        assert f"{one.id} does not serve here" in error.what
+        assert says in error.what
+        assert "without --share" in error.mend
+        assert bench.bed.desk().moves.read()[0].move is None
+    with serve(Canned({"/v1/status": (200, make_status(**well).to_json().encode())})) as agent:
+        bench.agent = f"127.0.0.1:{agent.port}"
+        assert bench.ask("release", "activate", two.id, *WHO, "--share", "1", "--json")["state"]["move"]
 
 
 def test_a_canary_is_taken_back_by_rollback(bench: Bench, pair: tuple[Made, Made]) -> None:

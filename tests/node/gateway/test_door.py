@@ -143,6 +143,7 @@ def test_status_tells_the_last_minute(make_bed: MakeBed) -> None:
     assert status["slots"]["b"]["phase"] == "serving"
 
 
+@pytest.mark.slow
 def test_health_follows_the_stable_lanes_triton(make_bed: MakeBed) -> None:
     bed = make_bed()
     assert bed.http.get("/healthz").json()["status"] == "ok"
@@ -169,6 +170,7 @@ def test_readiness_is_asked_at_most_twice_a_second(make_bed: MakeBed) -> None:
     assert bed.a.ready_asked <= asked + 1 + 2 * (time.monotonic() - began)
 
 
+@pytest.mark.slow
 def test_switching_the_lane_loses_no_request_and_holds_for_the_next_one(make_bed: MakeBed) -> None:
     bed = make_bed()
     stop = threading.Event()

@@ -262,6 +262,7 @@ def test_a_probe_of_an_engine_that_is_gone_or_stuck_says_so(make_bed: MakeBed) -
 # --- what tells busy from stuck ---
 
 
+@pytest.mark.slow
 def test_the_status_counts_by_slot_who_waits_and_what_came(make_bed: MakeBed) -> None:
     bed = make_bed(first_token_timeout=10, token_timeout=10)
     slots = status(bed)["slots"]
@@ -280,6 +281,7 @@ def test_the_status_counts_by_slot_who_waits_and_what_came(make_bed: MakeBed) ->
     assert status(bed)["slots"]["a"]["idle_seconds"] is None
 
 
+@pytest.mark.slow
 def test_others_that_move_end_the_idle_time_of_a_slot(make_bed: MakeBed) -> None:
     bed = make_bed(first_token_timeout=10, deadline=10)
     thread = threading.Thread(target=bed.chat, args=("{stall}",), kwargs={"stream": True})
@@ -345,6 +347,7 @@ def test_the_status_does_not_wait_for_an_engine_that_does_not_answer(make_bed: M
     wait_for(lambda: status(bed)["slots"]["a"]["phase"] == "serving")
 
 
+@pytest.mark.slow
 def test_a_stopped_engine_is_seen_by_who_waits_for_it(make_bed: MakeBed) -> None:
     """SIGSTOP: no connection breaks, nobody answers; only the time that goes by tells."""
     port = free_port()

@@ -47,6 +47,7 @@ def test_an_engine_that_cancels_by_itself_is_503(shared: Bed) -> None:
     assert shared.chat("{cancelled}", stream=True).json()["error"]["code"] == "engine_stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_stalls_is_504(shared: Bed, stream: bool) -> None:
     before = shared.a.cancelled
@@ -60,6 +61,7 @@ def test_an_engine_that_stalls_in_the_middle_ends_the_stream_with_an_error(share
     assert got[-1]["error"]["message"] == "the engine sent nothing for 0.5 s"
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_ends_at_the_deadline(shared: Bed) -> None:
     got = events(shared.chat("{slow:1000}", stream=True).text)
     assert got[-1]["error"]["message"] == "the answer took longer than 3 s"

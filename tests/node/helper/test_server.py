@@ -63,7 +63,9 @@ def test_what_operators_do_is_audited_with_their_reason(talk: Talk, bed: Bed, on
 
 def test_blobs_are_read_only_and_shared_between_releases(talk: Talk, bed: Bed, one: Made, two: Made) -> None:
     talk.push(one)
-    assert len(talk("have", sums=list(two.blobs))["missing"]) == 2
+    said = talk("have", sums=list(two.blobs))
+    assert len(said["missing"]) == 2
+    assert said["room"] == said["free"] > 0
     talk.push(two)
     file = bed.root / "releases" / one.id / "models/llm/1/guardian.sh"
     assert stat.S_IMODE(file.stat().st_mode) == 0o444

@@ -14,7 +14,7 @@ from dsops.core.state import Active, Stage
 from dsops.core.tiers import ColdError
 from dsops.node.helper.keeper import Keeper, build_keeper
 from dsops.node.helper.peers import Peer
-from dsops.node.helper.tiers import find_old, make_room, tidy
+from dsops.node.helper.tiers import count_gain, find_old, make_room, tidy
 from dsops.node.store.cold import STAMP
 from dsops.node.store.disk import Disk
 from dsops.node.store.journal import journal_path, read_history
@@ -412,6 +412,19 @@ def test_what_would_not_be_enough_is_not_begun(talk: Talk, bed: Bed, made: tuple
     assert {one["tier"] for one in listed(talk).values()} == {"hot"}
 
 
+def test_a_push_hears_what_is_free_and_what_old_releases_would_leave(
+    talk: Talk, bed: Bed, made: tuple[Made, ...]
+) -> None:
+    serve_all(talk, bed, made)
+    said = talk("have", sums=[])
+    gain = count_gain(bed.desk(), find_old(bed.desk()))
+    assert gain > 0
+    assert said["room"] == said["free"] + gain
+    (bed.cold / STAMP).unlink()  # the cold disk is away: nothing can go there
+    said = talk("have", sums=[])
+    assert said["room"] == said["free"] > 0
+
+
 def test_what_a_push_counts_on_is_not_dropped_to_make_room_for_it(
     talk: Talk, bed: Bed, made: tuple[Made, ...], signer: Signer
 ) -> None:
@@ -493,7 +506,7 @@ def wait_until(is_so: Any, *, seconds: float = 10.0) -> None:
 
 def test_the_keeper_gives_way_to_a_person_and_goes_on_afterwards(bed: Bed, made: tuple[Made, ...]) -> None:
     bed.desk().moves.begin()
-    reads, go_on = [], threading.Event()
+    reads, go_on, heat_is_told = [], threading.Event(), threading.Event()
 
     class Slow(Disk):
         """Reads for the keeper wait until somebody says so."""
@@ -501,7 +514,7 @@ def test_the_keeper_gives_way_to_a_person_and_goes_on_afterwards(bed: Bed, made:
         def read(self, fd: int, count: int, offset: int) -> bytes:
             if threading.current_thread().name == "keeper":
                 reads.append(offset)
-                go_on.wait(10)
+                (heat_is_told if go_on.is_set() else go_on).wait(10)
             return super().read(fd, min(count, 1000), offset)
 
     for one in made[:2]:
@@ -523,6 +536,7 @@ def test_the_keeper_gives_way_to_a_person_and_goes_on_afterwards(bed: Bed, made:
         wait_until(lambda: desk.tiers and desk.tiers.turn._waiting)
         go_on.set()
         heated.join(10)
+        heat_is_told.set()
         wait_until(lambda: listed(talk)[made[1].id]["tier"] == "hot+cold")
         assert listed(talk)[made[0].id]["tier"] == "hot+cold"
     events = [record.event for record in read_history(journal_path(bed.root))]

@@ -8,7 +8,9 @@ from typing import Any
 
 from dsops.control.bundle.held import Held
 from dsops.control.fleet.ssh import Session
+from dsops.control.progress import render_bytes
 from dsops.core.errors import DsopsError
+from dsops.core.tiers import SPARE
 
 CHUNK = 1 << 18
 # The node reads back and hashes what it got, and its disk may be slow: seconds, and bytes in a second.
@@ -34,6 +36,23 @@ class Lacking:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """All that the node lacks, the small ones first: they soon say whether the way is good.
+
+    free: bytes on its disk; room: with what old releases leave that can go cold. None: an older dsops does not say.
+    """
+
+    missing: tuple[Lacking, ...]
+    free: int | None = None
+    room: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that must still come."""
+        return sum(one.size - one.held for one in self.missing)
+
+
+@dataclass(frozen=True)
 class Pushed:
     """sent, there: bytes that went, and bytes that were there already. new: whether the node had not the release."""
 
@@ -55,24 +74,36 @@ def push(
     Raises DsopsError. What was sent until then is kept by the node, and a second push goes on there.
     """
     total = sum({entry.sha256: entry.size for entry in held.release.files.values()}.values())
-    missing = find_missing(session, held)
-    to_send = sum(one.size - one.held for one in missing)
-    begin(to_send)
-    for one in missing:
+    lack = find_lack(session, held)
+    check_room(lack, where=session.server.name)
+    begin(lack.size)
+    for one in lack.missing:
         _send(session, held.file_of(one.sha256), one, tick=tick)
-    return Pushed(sent=to_send, there=total - to_send, new=admit(session, held, passports=passports))
+    return Pushed(sent=lack.size, there=total - lack.size, new=admit(session, held, passports=passports))
 
 
-def find_missing(session: Session, held: Held) -> tuple[Lacking, ...]:
-    """What the node lacks, the small ones first: they soon say whether the way is good."""
+def check_room(lack: Lack, *, where: str) -> None:
+    """Raises DsopsError when what is missing does not fit there: before the first byte goes, not at the last."""
+    need = lack.size * SPARE
+    if lack.room is None or lack.free is None or need <= lack.room:
+        return
+    cold = f", {render_bytes(lack.room)} once old releases went cold" if lack.room > lack.free else ""
+    what = f"it does not fit: {render_bytes(lack.size)} are missing there, with a tenth to spare {render_bytes(need)}"
+    mend = f"`dsops release list {where}`, then `dsops node release remove ID --reason ...` there; or a larger disk"
+    raise DsopsError(f"{what}; {render_bytes(lack.free)} are free{cold}", where=where, mend=mend)
+
+
+def find_lack(session: Session, held: Held) -> Lack:
+    """What the node has not yet, and what it has room for. Raises DsopsError."""
     sizes = {entry.sha256: entry.size for entry in held.release.files.values()}
     answer = _ask(session, ["release", "have"], json.dumps(sorted(sizes)), timeout=PATIENCE)
     try:
         found = [(str(one["sha256"]), int(one["held"])) for one in answer["missing"]]
         missing = [Lacking(sha256, sizes[sha256], min(held, sizes[sha256])) for sha256, held in found]
+        free, room = (int(answer[key]) if key in answer else None for key in ("free", "room"))
     except (LookupError, TypeError, ValueError) as error:
         raise _unreadable(session, answer) from error
-    return tuple(sorted(missing, key=lambda one: (one.size, one.sha256)))
+    return Lack(tuple(sorted(missing, key=lambda one: (one.size, one.sha256))), free, room)
 
 
 def admit(session: Session, held: Held, *, passports: Sequence[Signed]) -> bool:

@@ -154,9 +154,9 @@ class Actor:
         tokens, timeout = min(bounds.tokens, prompt.tokens), float(bounds.answer_seconds)
         if probe.witness is Witness.GATEWAY:
             assert tools.gateway
-            model = probe.golden.model
+            model, slot = probe.golden.model, probe.slot if probe.pinned else ""
             heard = await ask_gateway(
-                tools.gateway, prompt.prompt, model=model, tokens=tokens, timeout=timeout, slot=probe.pin
+                tools.gateway, prompt.prompt, model=model, tokens=tokens, timeout=timeout, slot=slot
             )
         else:
             heard = await ask_slot(tools.ports[probe.slot].http, prompt.prompt, tokens=tokens, timeout=timeout)
@@ -204,8 +204,8 @@ class Actor:
         began, limit = self._tools.now().ticks, HELPER_SECONDS.get(call.verb, 60.0)
         try:
             async with asyncio.timeout(limit + 5.0):
-                await self._tools.ask_helper(call.verb, timeout=limit, **dict(call.words))
+                said = await self._tools.ask_helper(call.verb, timeout=limit, **dict(call.words))
         except (DsopsError, TimeoutError) as error:
             return HelperTold(self._tools.now(), call, str(error) or f"no answer in {limit:g} s")
         now = self._tools.now()
-        return HelperTold(now, call, seconds=now.ticks - began)
+        return HelperTold(now, call, seconds=now.ticks - began, said=said)

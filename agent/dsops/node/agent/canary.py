@@ -31,7 +31,7 @@ from dsops.node.agent.eyes import Eyes, Target
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.sampling import Sampling
 from dsops.node.agent.settings import Settings
-from dsops.node.agent.situation import JUMP_SECONDS, find_canary
+from dsops.node.agent.situation import JUMP_SECONDS, find_canary, is_baking
 from dsops.node.agent.teller import Note, Record, Teller
 
 # What the active slot suffered so shortly before the canary's first BAD, or since, both have suffered.
@@ -130,13 +130,23 @@ class CanaryWatch:
         self.eyes.now, self.eyes.jumped_at = event.now, beside.eyes.jumped_at
         self._mute(is_muted=beside.is_drained)
         effects = self._take(event)
-        self.sampling.is_on = self.move is not None and beside.is_open
+        self.sampling.sides = self._find_sampled(beside)
         if self.move is None:
             return effects
         effects += self._decide(self.move, beside)
         effects += self._ask(beside)
         self._close_when_well()
         return effects
+
+    def _find_sampled(self, beside: Beside) -> frozenset[Side]:
+        """Both releases while one is a canary; one that has all of the traffic until it has baked."""
+        state = beside.seen.store
+        if not beside.is_open or state is None:
+            return frozenset()
+        if self.move:
+            return frozenset(Side)
+        # Another move just makes it slow, or is about to take it away: that would say nothing of it.
+        return frozenset({Side.ACTIVE}) if is_baking(state) and state.move is None else frozenset()
 
     def begin_afresh(self, says: str) -> None:
         """What was seen so far speaks of something else than the canary."""
@@ -318,14 +328,14 @@ class CanaryWatch:
         golden = self._seen.golden if self._seen else None
         every = self._pace.retry if self.is_suspect else self._pace.every / 3
         paces = self.find_paces(self.eyes, Side.CANARY, every=every, has_gateway=beside.seen.gateway is not None)
-        probes = self.eyes.ask(golden, paces, samples=self.sampling.is_on)
+        probes = self.eyes.ask(golden, paces, samples=Side.CANARY in self.sampling.sides, pinned=True)
         self.sampling.begin(probes)
         return list(probes)
 
     def find_paces(self, eyes: Eyes, side: Side, *, every: float, has_gateway: bool) -> dict[Witness, float]:
         """Seconds from one probe to the next, of either slot; while samples are taken, the gateway's by their turn."""
         paces = {Witness.SLOT: every} | ({Witness.GATEWAY: every} if has_gateway else {})
-        if self.sampling.is_on and has_gateway:
+        if side in self.sampling.sides and has_gateway:
             pace = self.sampling.find_pace(side, now=eyes.now.ticks, is_busy=eyes.is_busy)
             paces = {who: one for who, one in paces.items() if who is Witness.SLOT}
             paces |= {} if pace is None else {Witness.GATEWAY: min(pace, every)}

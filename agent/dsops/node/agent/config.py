@@ -43,8 +43,8 @@ class AgentConfig:
     """What one agent watches. units = systemd units that must run, beside those of the slots.
 
     hold_seconds: so long after its start the agent acts on nothing but traffic. canary_pause_seconds: from one request
-    of dsops' own to a release to its next while a canary is out: in half an hour 2 s make 900. history "": none is
-    kept. peers: the other nodes of the pool.
+    of dsops' own to a release on trial to its next: in half an hour 2 s make 900. history "": none is kept. peers: the
+    other nodes of the pool.
     """
 
     node: str

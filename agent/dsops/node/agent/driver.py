@@ -1,9 +1,12 @@
-"""Drives the store's moves on: who waits for a proof gets one, what was cut is done again, what is old enough ages."""
+"""Drives the store on: who waits for a proof gets one, what was cut is done again, what is old enough ages.
+
+Once after each boot it has what the node would go back to hashed again, while nothing else goes on.
+"""
 
 from dataclasses import dataclass, field
 
 from dsops.core.state import WAITS, Active, Move, NodeState, Policy, Stage, Step
-from dsops.core.status import Proof
+from dsops.core.status import Phase, Proof
 from dsops.node.agent.events import Call, Effect, HelperTold, LookNow, Now, Prove, Proved, Seen, StopProving
 from dsops.node.agent.prove import Refusal, render_evidence
 
@@ -13,7 +16,9 @@ STUCK_SECONDS = 2.0
 # a move may take (core.state.TURNS).
 RECOVER_MOST_SECONDS = 60.0
 AGE_AGAIN_SECONDS = 60.0
-VERBS = ("proven", "refuted", "recover", "age")
+# Hashing reads much: only once the slot has served for so long. What is left is asked for again after a while.
+REHASH_AFTER_SECONDS, REHASH_AGAIN_SECONDS = 300.0, 600.0
+VERBS = ("proven", "refuted", "recover", "age", "rehash")
 Key = tuple[str, str, float]
 
 
@@ -33,6 +38,8 @@ class Driver:
     _seq_since: float = 0.0
     _age_key: tuple[str, float] = ("", 0.0)
     _age_from: float = 0.0
+    _quiet_from: float | None = None
+    _is_hashed: bool = False
 
     def step(self, now: Now, seen: Seen, *, is_quiet: bool) -> list[Effect]:
         """What the store needs now. is_quiet: nothing speaks against the active release."""
@@ -47,6 +54,7 @@ class Driver:
             effects += self._recover(now, move)
         if move is None and is_quiet:
             effects += self._age(now, seen.store)
+        effects += self._rehash(now, is_quiet=move is None and is_quiet and seen.phase is Phase.SERVING)
         return effects
 
     def take_proof(self, event: Proved) -> None:
@@ -70,6 +78,9 @@ class Driver:
     def take_answer(self, event: HelperTold) -> list[Effect]:
         """The helper's answer to one of our calls."""
         self._pending.discard(event.call.verb)
+        if event.call.verb == "rehash":
+            self._is_hashed = not event.says and not event.said.get("left")
+            return []
         return [] if event.says else [LookNow()]
 
     def find_age(self, now: Now) -> float:
@@ -107,6 +118,15 @@ class Driver:
         if due is None or self.find_age(now) < due:
             return []
         return self._call(now, Call("age"), again=AGE_AGAIN_SECONDS)
+
+    def _rehash(self, now: Now, *, is_quiet: bool) -> list[Effect]:
+        if not is_quiet:
+            self._quiet_from = None
+            return []
+        self._quiet_from = now.ticks if self._quiet_from is None else self._quiet_from
+        if self._is_hashed or now.ticks - self._quiet_from < REHASH_AFTER_SECONDS:
+            return []
+        return self._call(now, Call("rehash"), again=REHASH_AGAIN_SECONDS)
 
     def _call(self, now: Now, call: Call, *, again: float) -> list[Effect]:
         last = self._tried.get(call.verb)

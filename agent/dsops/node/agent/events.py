@@ -1,7 +1,9 @@
 """What the watch is told, and what it wants done; each effect is answered by one event, also when it fails."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from dsops.core.blame import Peer
 from dsops.core.looks import Witness
@@ -40,7 +42,8 @@ class Side(StrEnum):
 class Probe:
     """Ask one golden prompt. life: which life of the target it is about; answers about another are not counted.
 
-    sample: it stands for a request of a client, and counts as one to its release.
+    sample: it stands for a request of a client, and counts as one to its release. pinned: the gateway must ask this
+    slot, whatever the lanes say.
     """
 
     witness: Witness
@@ -51,11 +54,7 @@ class Probe:
     began: Now
     side: Side = Side.ACTIVE
     sample: bool = False
-
-    @property
-    def pin(self) -> str:
-        """The slot that the gateway must ask, "" for the one that has the traffic."""
-        return self.slot if self.sample or self.side is Side.CANARY else ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,12 +226,13 @@ class ProofLost:
 
 @dataclass(frozen=True)
 class HelperTold:
-    """The helper's answer; says: why it did not do it, "" when it did."""
+    """The helper's answer. says: why it did not do it, "" when it did; said: what else it told then."""
 
     now: Now
     call: Call
     says: str = ""
     seconds: float = 0.0
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 Event = Ticked | Died | Probed | ProbeLost | TrafficTold | PeersTold | Inspected | Proved | ProofLost | HelperTold

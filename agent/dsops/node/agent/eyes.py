@@ -124,19 +124,23 @@ class Eyes:
             look = judge_progress(list(self._progress), now=now)
             self._add(look, onset=now - HANG_SECONDS if look.code is Code.HUNG else now)
 
-    def ask(self, golden: Golden | None, paces: Mapping[Witness, float], *, samples: bool = False) -> list[Probe]:
+    def ask(
+        self, golden: Golden | None, paces: Mapping[Witness, float], *, samples: bool = False, pinned: bool = False
+    ) -> list[Probe]:
         """The probes that are due. paces: seconds from one probe of a witness to its next.
 
-        samples: what goes through the gateway counts as a sample of the release.
+        samples: what goes through the gateway counts as a sample of the release. pinned: the lanes lead elsewhere too.
         """
         if golden is None or not self.target.slot or golden.release != self.target.release:
             return []
         due = [who for who, every in paces.items() if self._rounds.find_due((who,), now=self.now.ticks, every=every)]
-        return [self._begin_probe(who, golden, sample=samples and who is Witness.GATEWAY) for who in due]
+        return [self._begin_probe(who, golden, samples=samples, pinned=pinned) for who in due]
 
-    def _begin_probe(self, who: Witness, golden: Golden, *, sample: bool) -> Probe:
+    def _begin_probe(self, who: Witness, golden: Golden, *, samples: bool, pinned: bool) -> Probe:
         prompt = self._rounds.begin(who, golden.prompts, now=self.now.ticks)
-        return Probe(who, self.target.slot, golden, prompt, self._life, self.now, side=self._side, sample=sample)
+        sample = samples and who is Witness.GATEWAY
+        slot, life, now, side = self.target.slot, self._life, self.now, self._side
+        return Probe(who, slot, golden, prompt, life, now, side=side, sample=sample, pinned=pinned)
 
     def ask_soon(self) -> None:
         """All probes are due."""

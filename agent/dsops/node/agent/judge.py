@@ -73,7 +73,8 @@ def judge(
         proof=view.proof,
         canary=view.canary,
     )
-    return keep_since(add_store(status, snapshot.store, view), before), rates
+    told = add_store(status, snapshot.store, view, damaged=tuple(snapshot.damage))
+    return keep_since(told, before), rates
 
 
 def find_speed(rates: Rates, gateway: GatewayStatus) -> float | None:
@@ -235,7 +236,20 @@ def check_store(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
     if snapshot.golden_reason:
         said, mend = snapshot.golden_reason, "`dsops release build`, push and activate it"
         found.append(_finding("probe", "probe.blind", Verdict.UNKNOWN, blind, said, mend, Blame.DSOPS))
+    found += check_damage(snapshot)
     return (*found, *check_audit(snapshot.audit, snapshot.store.records, at=snapshot.at))
+
+
+def check_damage(snapshot: Snapshot) -> list[Finding]:
+    """A release that does not lie there as it was built. Only the active one's explains why the active one fails."""
+    active = snapshot.slot_releases.get(snapshot.stable_slot, "")
+    found = []
+    for release, says in snapshot.damage.items():
+        what = "has the traffic and may not start again" if release == active else "is no good way back"
+        mend = f"`dsops release push {release}` brings it again; look at the disk: `dmesg`, `smartctl -a`"
+        code, reason = "store.damaged" if release == active else "release.damaged", f"{release} {what}: {says}"
+        found.append(_finding(release, code, Verdict.BAD, Condition.DEGRADED, reason, mend, Blame.STORAGE))
+    return found
 
 
 def _finding(

@@ -21,6 +21,7 @@ from dsops.node.agent.incident import Incident
 from dsops.node.agent.judge import judge, keep_since
 from dsops.node.agent.rates import Rates
 from dsops.node.agent.settings import Settings
+from dsops.node.agent.situation import Surroundings
 from dsops.node.agent.snapshot import Snapshot, find_seen
 from dsops.node.agent.view import NOTHING, View, find_findings
 from dsops.node.agent.watch import Restarts, Watch
@@ -191,6 +192,7 @@ class Loop:
             free_bytes=files.free_bytes,
             disk_reason=files.reason,
             audit=files.audit,
+            damage=files.damage,
         )
 
     def _read_units(self, names: list[str]) -> dict[str, Unit]:
@@ -275,6 +277,7 @@ class Loop:
             settings,
             now=self._clock.now,
             restarts=_find(self.history, "restarts", Restarts) or Restarts(),
+            surroundings=_find(self.history, "surroundings", Surroundings),
             record=self._record,
             note=self._note,
         )
@@ -313,7 +316,8 @@ class Loop:
 
     def _keep_changes(self, watch: Watch) -> None:
         """What the next life of the agent must know."""
-        for key, value in (("restarts", watch.restarts), ("proof", watch.driver.proof)):
+        kept = (("restarts", watch.restarts), ("proof", watch.driver.proof), ("surroundings", watch.surroundings))
+        for key, value in kept:
             if value is not None and value != self._kept.get(key):
                 self.history.keep(key, value)
                 self._kept[key] = value

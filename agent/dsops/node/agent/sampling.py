@@ -1,7 +1,8 @@
-"""Asks both releases of a canary in turn, as clients would, and counts what came of it.
+"""Asks a release on trial as clients would, and counts what came of it; beside a canary both releases in turn.
 
 While a canary has a share of the traffic, whatever dsops asks through the gateway is such a sample: so the smallest
-share gets enough of them in its time, and the active release as many in the same minutes.
+share gets enough of them in its time, and the active release as many in the same minutes. Once it has all of the
+traffic it is asked on alone until it has baked: on an idle fleet nobody else would tell the later steps anything.
 """
 
 import secrets
@@ -28,12 +29,12 @@ OTHER = {Side.ACTIVE: Side.CANARY, Side.CANARY: Side.ACTIVE}
 class Sampling:
     """pause: seconds from one sample of a release to its next. life: of the counters, other after each start.
 
-    is_on: whether samples are wanted now.
+    sides: whose samples are wanted now.
     """
 
     pause: float
     life: str = field(default_factory=lambda: secrets.token_hex(4))
-    is_on: bool = False
+    sides: frozenset[Side] = frozenset()
     _tallies: dict[str, Tally] = field(default_factory=dict)
     _began: dict[Side, float] = field(default_factory=dict)
     _put_off: set[Side] = field(default_factory=set)
@@ -45,13 +46,16 @@ class Sampling:
 
     def find_pace(self, side: Side, *, now: float, is_busy: bool) -> float | None:
         """Seconds from one sample of this side to its next; None while it is the other side's turn."""
-        mine, other = (self._began.get(one, float("-inf")) for one in (side, OTHER[side]))
-        is_too_soon = now - other < self.pause / 2 * ROOM
-        # Whoever asked last leaves the next turn to the other, but does not wait for ever for one that hangs.
-        is_not_its_turn = mine > other and now - mine < self.pause * PATIENCE
-        if is_too_soon or is_not_its_turn:
+        if OTHER[side] in self.sides and not self._is_its_turn(side, now=now):
             return None
         return self.pause * ROOM * (BUSY if is_busy or side in self._put_off else 1.0)
+
+    def _is_its_turn(self, side: Side, *, now: float) -> bool:
+        """Whoever asked last leaves the next turn to the other, but does not wait for ever for one that hangs."""
+        mine, other = (self._began.get(one, float("-inf")) for one in (side, OTHER[side]))
+        is_too_soon = now - other < self.pause / 2 * ROOM
+        has_just_asked = mine > other and now - mine < self.pause * PATIENCE
+        return not is_too_soon and not has_just_asked
 
     def begin(self, probes: Sequence[Probe]) -> None:
         """These are asked now."""

@@ -8,7 +8,7 @@ from dsops.node.agent.rounds import Pace
 
 @dataclass(frozen=True)
 class Settings:
-    """canary_pause: seconds from one sample of a release to its next while a canary is out."""
+    """canary_pause: seconds from one sample of a release on trial to its next."""
 
     node: str
     policy: Policy = field(default_factory=Policy)

@@ -1,5 +1,6 @@
 """Pure: what is known at the moment of a decision, as the questions of blame and remedy want it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dsops.core.blame import Evidence, Peer, Ruling
@@ -20,6 +21,19 @@ JUMP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What surrounds a release, summed up by the helper, and since when (Unix seconds); "" = nobody has said yet."""
+
+    value: str = ""
+    since: float = 0.0
+
+    def find_change(self, state: NodeState) -> float | None:
+        """Since when they are not those in which the active release became known good; None: they are, or unknown."""
+        good = state.active.environment if state.active else ""
+        return self.since if good and self.value and self.value != good else None
+
+
+@dataclass(frozen=True)
 class Facts:
     """slot_restarted, gateway_restarted: Unix seconds of dsops' own last restart of it, None = none that counts."""
 
@@ -35,6 +49,7 @@ class Facts:
     slot_restarted: float | None = None
     gateway_restarted: float | None = None
     jumped_at: float | None = None
+    surroundings: Surroundings = Surroundings()
 
     @property
     def state(self) -> NodeState:
@@ -63,6 +78,7 @@ def find_evidence(facts: Facts) -> Evidence:
         peers=facts.peers,
         peers_asked=facts.peers_asked,
         last_rollback_at=find_last_rollback(facts.state),
+        changed_at=facts.surroundings.find_change(facts.state),
     )
 
 
@@ -100,12 +116,12 @@ def find_canary(state: NodeState | None) -> Move | None:
     return move if move.step is Step.CANARY or is_growing else None
 
 
-def find_fallback(state: NodeState, *, at: float) -> str:
-    """What a rollback would go to now, "" when there is nothing."""
-    try:
-        return find_target(state, at=at)
-    except DsopsError:
-        return ""
+def find_fallback(state: NodeState, *, at: float, damaged: tuple[str, ...] = ()) -> str:
+    """What a rollback would go to now, "" when there is nothing; what is damaged only where nothing whole is left."""
+    for missing in (damaged, ()):
+        with suppress(DsopsError):
+            return find_target(state, at=at, missing=missing)
+    return ""
 
 
 def find_last_rollback(state: NodeState) -> float | None:

@@ -25,7 +25,8 @@ class Snapshot:
     """at = Unix seconds; ticks = monotonic; gateway None = has none.
 
     golden: what the active release is to be asked, golden_reason why that cannot be read; goldens: of both slots'
-    releases. free_bytes: of the store's disk, None when nobody could say, and disk_reason why.
+    releases. free_bytes: of the store's disk, None when nobody could say, and disk_reason why. damage: release -> what
+    is wrong with it there.
     """
 
     at: float
@@ -44,6 +45,7 @@ class Snapshot:
     free_bytes: int | None = None
     disk_reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
+    damage: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:

@@ -58,8 +58,8 @@ def judge_release(store: StoreReading, release: str, *, at: float) -> tuple[Rele
     return _STAGES[active.stage], ""
 
 
-def add_store(status: NodeStatus, store: StoreReading, view: View) -> NodeStatus:
-    """The status with what the journal says."""
+def add_store(status: NodeStatus, store: StoreReading, view: View, *, damaged: tuple[str, ...] = ()) -> NodeStatus:
+    """The status with what the journal says. damaged: releases that do not lie there as they were built."""
     state = store.state
     if state is None:
         return status
@@ -70,7 +70,7 @@ def add_store(status: NodeStatus, store: StoreReading, view: View) -> NodeStatus
         move=describe_move(state),
         baking_until=view.baking_until if baking else None,
         known_good=state.known_good,
-        fallback=find_fallback(state, at=at),
+        fallback=find_fallback(state, at=at, damaged=damaged),
         bad=tuple(BadMark(b.release, b.reason, b.until) for b in state.bad if b.until is None or b.until > at),
         halted=state.halted,
         last_rollback_at=find_last_rollback(state),

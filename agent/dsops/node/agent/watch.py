@@ -11,7 +11,7 @@ from dsops.core.looks import is_clock_jump
 from dsops.core.remedy import Action, Remedy, decide
 from dsops.core.state import Kind
 from dsops.core.status import Verdict
-from dsops.core.verdict import Strikes, want_admit, want_eject
+from dsops.core.verdict import OK_SECONDS, Strikes, want_admit, want_eject
 from dsops.node.agent.canary import Beside, CanaryWatch
 from dsops.node.agent.driver import VERBS, Driver
 from dsops.node.agent.events import (
@@ -38,7 +38,7 @@ from dsops.node.agent.events import (
 from dsops.node.agent.eyes import Eyes, Target
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.settings import Settings
-from dsops.node.agent.situation import Facts, find_evidence, find_situation, is_baking
+from dsops.node.agent.situation import Facts, Surroundings, find_evidence, find_situation, is_baking
 from dsops.node.agent.teller import Note, Record, Teller
 from dsops.node.agent.traffic import Traffic
 
@@ -53,6 +53,8 @@ DONE_PAUSE_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
 # So long a restart by dsops counts as the test of blame: failing again within it means the release.
 RESTART_MEMORY_SECONDS = 3600.0
+# The helper's word for what surrounds a release.
+ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Watch:
         *,
         now: Now,
         restarts: Restarts | None = None,
+        surroundings: Surroundings | None = None,
         record: Record = lambda _: None,
         note: Note = lambda *_: None,
     ) -> None:
@@ -94,6 +97,7 @@ class Watch:
         self.ruling: Ruling | None = None
         self.peers: tuple[Peer, ...] = ()
         self.restarts = restarts or Restarts()
+        self.surroundings = surroundings or Surroundings()
         self.seen: Seen | None = None
         self._began = self._now = self._before = now
         self._peers_at = float("-inf")
@@ -103,6 +107,7 @@ class Watch:
         self._restarts_before = self.restarts
         self._again_at = float("-inf")
         self._decided: tuple[object, ...] = ()
+        self._looked_round: tuple[object, ...] = ()
 
     # --- what others may ask ------------------------------------------------------------------------------------
 
@@ -144,6 +149,7 @@ class Watch:
         effects += self.traffic.move(self._now)
         effects += self.driver.step(self._now, self.seen, is_quiet=self._is_quiet)
         effects += self._ask_peers() if self._want_peers else []
+        effects += self._look_round()
         effects += self._probe()
         self._close()
         effects += self.canary.take(event, Beside(self.seen, self.eyes, self.traffic.is_drained))
@@ -194,12 +200,20 @@ class Watch:
             says = f"{target.release or 'no release'} in slot {target.slot or '-'} has the traffic"
             self._begin_life(target, says if before.slot else "")
         elif was_drained != self.traffic.is_drained:
-            drained = self.traffic.is_drained
-            self._begin_life(target, "drained: dsops only looks" if drained else "undrained: the checks begin afresh")
+            is_unproven = was_drained and not self._has_answered(seen)
+            says = "undrained: the checks begin afresh" if was_drained else "drained: dsops only looks"
+            self._begin_life(target, says)
+            if is_unproven:
+                self._want_away("it has not answered right since it was drained")
         if adopted is not None:
             # It comes back only after OK looks.
             self._want_away(adopted)
         self.eyes.see(seen)
+
+    def _has_answered(self, seen: Seen) -> bool:
+        """Whether the slot was seen to answer right of late, or nobody can ask it."""
+        at = self.eyes.ok_at
+        return seen.golden is None or (at is not None and self._now.ticks - at <= OK_SECONDS)
 
     def _begin_life(self, target: Target, says: str) -> None:
         self._decided = ()
@@ -302,7 +316,26 @@ class Watch:
             slot_restarted=self._find_restart(),
             gateway_restarted=self.restarts.gateway,
             jumped_at=self.eyes.jumped_at,
+            surroundings=self.surroundings,
         )
+
+    def _look_round(self) -> list[Effect]:
+        """Asks what surrounds the release, when its process is a new one and when it begins to fail."""
+        seen = self.seen
+        active = seen.store.active if seen and seen.store else None
+        if seen is None or active is None or not active.environment:
+            return []  # there is nothing to compare with
+        key = (seen.slot, seen.release, seen.unit.started, bool(self.strikes.bad))
+        if key == self._looked_round:
+            return []
+        self._looked_round = key
+        return [Call(ENVIRONMENT)]
+
+    def _take_surroundings(self, event: HelperTold) -> list[Effect]:
+        value = event.said.get("environment")
+        if isinstance(value, str) and value and value != self.surroundings.value:
+            self.surroundings = Surroundings(value, event.now.wall)
+        return []
 
     def _find_restart(self) -> float | None:
         at = self.restarts.slot
@@ -363,6 +396,8 @@ class Watch:
         call = event.call
         if call.verb in VERBS:
             return self.driver.take_answer(event)
+        if call.verb == ENVIRONMENT:
+            return self._take_surroundings(event)
         if call != self._acting:
             return []
         self._acting = None
@@ -400,7 +435,8 @@ class Watch:
             return []
         every, has_gateway = self._find_pace(), seen.gateway is not None
         paces = self.canary.find_paces(self.eyes, Side.ACTIVE, every=every, has_gateway=has_gateway)
-        probes = self.eyes.ask(seen.golden, paces, samples=self.canary.sampling.is_on)
+        sides, has_canary = self.canary.sampling.sides, self.canary.move is not None
+        probes = self.eyes.ask(seen.golden, paces, samples=Side.ACTIVE in sides, pinned=has_canary)
         self.canary.sampling.begin(probes)
         return list(probes)
 

@@ -102,8 +102,9 @@ def clear(door: Door, who: str, reason: str, as_json: bool) -> None:
 @click.pass_obj
 def adopt(door: Door, epoch: int, holder: str, who: str, reason: str, as_json: bool) -> None:
     """Believes another control host, such as one that was restored."""
+    was = to_data(ask(door, "state"))["epoch"]
     state = ask(door, "adopt", epoch=epoch, holder=holder, who=who, reason=reason)
-    say(as_json, f"epoch {epoch} of {holder}", {"ok": True, "state": to_data(state)})
+    say(as_json, f"epoch {epoch} of {holder}", {"ok": True, "state": to_data(state), "was": was})
 
 
 @click.command()

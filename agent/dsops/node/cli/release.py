@@ -11,9 +11,10 @@ import click
 from dsops.core.errors import DsopsError
 from dsops.core.lanes import SHARES
 from dsops.core.state import NodeState, to_data
+from dsops.core.status import Phase, Verdict
 from dsops.core.tiers import ColdError, render_seconds
 from dsops.node.cli.follow import ask, ask_move, decode_state, follow, tell_move
-from dsops.node.cli.main import Door, ask_gateway, say
+from dsops.node.cli.main import Door, ask_gateway, get_status, say
 from dsops.node.cli.measure import measure
 from dsops.node.cli.moves import drive
 from dsops.node.cli.options import as_json, epoch, fleet_words, holder, person, share, wait
@@ -112,6 +113,8 @@ def activate(
     words |= tell_hardware(door, without_passport=without_passport)
     if alone:
         check_drained(door)
+    if share < max(SHARES):
+        check_beside(door)
     try:
         said = ask_move(door, "activate", release=release, **words)
     except ColdError as error:
@@ -134,6 +137,20 @@ def check_drained(door: Door) -> None:
             "traffic still comes here, and nothing would answer it: alone, a release starts once the other has stopped"
         )
         raise DsopsError(what, mend="`dsops drain NODE --reason ...` first (here: `dsops node drain --reason ...`)")
+
+
+def check_beside(door: Door) -> None:
+    """Raises DsopsError while the agent says that the active slot does not serve: a canary is compared with it."""
+    try:
+        status = get_status(door)
+    except DsopsError:
+        return  # nobody says so, and without an agent no canary goes far
+    why = status.ejected or (status.phase_reason or status.phase if status.phase is not Phase.SERVING else "")
+    if status.verdict is Verdict.BAD:
+        why = why or "it fails its checks"
+    if status.release and why:
+        what = f"{status.release} does not serve here ({why}): there is nothing that a canary could be compared with"
+        raise DsopsError(what, mend="mend it first (`dsops why NODE`), or activate the new one without --share")
 
 
 def say_moved(door: Door, state: NodeState, release: str, *, share: int, wait: float, as_json: bool) -> None:

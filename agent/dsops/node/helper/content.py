@@ -7,22 +7,23 @@ from dsops.core.errors import DsopsError
 from dsops.core.events import Forget
 from dsops.core.release import release_id
 from dsops.core.state import NodeState
-from dsops.core.tiers import Tier
+from dsops.core.tiers import SPARE, Tier
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.listing import find_missing
 from dsops.node.helper.passport import check_brought, keep
 from dsops.node.helper.signature import check_signature
-from dsops.node.helper.tiers import make_room
+from dsops.node.helper.tiers import count_room, make_room
 from dsops.node.store.releases import Detached
-from dsops.node.store.tiers import SPARE, Tiers
+from dsops.node.store.tiers import Tiers
 from dsops.node.store.tree import adopt_tree, remove_tree
 from dsops.node.store.turn import Moving
 
 
 def tell_missing(desk: Desk, asked: Asked) -> Answer:
     missing = desk.blobs.find_missing(asked.request.get_list("sums"))
-    return {"missing": [{"sha256": one.sha256, "held": one.held} for one in missing]}
+    told = [{"sha256": one.sha256, "held": one.held} for one in missing]
+    return {"missing": told, "free": desk.blobs.count_free(), "room": count_room(desk)}
 
 
 def receive(desk: Desk, asked: Asked) -> Answer:

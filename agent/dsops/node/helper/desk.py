@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsops.node.helper.audit import Scribe
+from dsops.node.helper.beside import Beside
 from dsops.node.helper.effects import Hands
 from dsops.node.helper.environment import read_environment
 from dsops.node.helper.hurry import Hurry
@@ -45,7 +46,7 @@ def write_log(line: str) -> None:
 class Desk:
     """What the verbs work with. now: Unix seconds. tiers: None where there is no cold tier.
 
-    cold_look: looks at the cold tier for whoever must not wait for a disk that hangs.
+    cold_look: looks at the cold tier for whoever must not wait for a disk that hangs. beside: what nobody waits for.
     """
 
     config: StoreConfig
@@ -59,6 +60,7 @@ class Desk:
     meminfo: Path
     tiers: Tiers | None
     cold_look: Hurry
+    beside: Beside
     scribe: Scribe = field(default_factory=Scribe)
 
 
@@ -115,5 +117,6 @@ def build_desk(
         meminfo=meminfo,
         tiers=build_tiers() if config.cold else None,
         cold_look=Hurry("the cold disk", seconds=COLD_SECONDS),
+        beside=Beside(log=log),
         scribe=scribe,
     )

@@ -62,7 +62,7 @@ class Server:
             threads.add(thread)
 
     def _is_busy(self, threads: set[threading.Thread]) -> bool:
-        return bool(threads) or (self.keeper is not None and self.keeper.is_busy)
+        return bool(threads) or self.desk.beside.is_busy or (self.keeper is not None and self.keeper.is_busy)
 
     def _wake_keeper(self) -> None:
         if self.keeper:

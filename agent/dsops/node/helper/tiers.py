@@ -10,7 +10,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.events import Cool
 from dsops.core.node import find_hot, step
 from dsops.core.state import NodeState
-from dsops.core.tiers import choose_old, render_seconds
+from dsops.core.tiers import SPARE, choose_old, render_seconds
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.moves import OWN
@@ -18,7 +18,7 @@ from dsops.node.helper.signature import check_signature
 from dsops.node.helper.tell import Note, Told
 from dsops.node.store.cold import count_reserve
 from dsops.node.store.releases import Detached, Own, sum_sizes
-from dsops.node.store.tiers import SPARE, Tiers
+from dsops.node.store.tiers import Tiers
 from dsops.node.store.turn import GaveWayError
 
 
@@ -106,16 +106,23 @@ def make_room(desk: Desk, need: int) -> None:
     """Old releases go cold until `need` bytes are free, oldest first; none does where that would not be enough."""
     if desk.tiers is None or need <= desk.blobs.count_free():
         return
-    names = find_old(desk)
-    if desk.tiers.cold.find_absence() or desk.blobs.count_free() + count_gain(desk, names) < need:
+    if count_room(desk) < need:
         return
-    for name in names:
+    for name in find_old(desk):
         if need <= desk.blobs.count_free():
             return
         try:
             cool_release(desk, name, note=Note(OWN.who, "room for what comes in"))
         except DsopsError as error:
             desk.hands.log(f"{name} does not go cold: {error}")
+
+
+def count_room(desk: Desk) -> int:
+    """Bytes that what comes in may take at most: those that are free, and what old releases leave that can go cold."""
+    free = desk.blobs.count_free()
+    if desk.tiers is None or desk.tiers.cold.find_absence():
+        return free
+    return free + count_gain(desk, find_old(desk))
 
 
 def find_old(desk: Desk) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.node.helper import change, content, listing, tiers
+from dsops.node.helper import change, content, listing, rehash, tiers
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.audit import tell_end, tell_traffic
 from dsops.node.helper.desk import Desk
@@ -79,6 +79,7 @@ VERBS: Mapping[str, Verb] = {
     "widen": Verb(change.widen, PEOPLE, ("release", "share", "who", "reason", *FLEET), audited=True),
     "proven": Verb(change.proven, EVERYONE, ("release", "began", "evidence")),
     "refuted": Verb(change.refuted, EVERYONE, ("release", "began", "reason", "lasting")),
+    "rehash": Verb(rehash.rehash, frozenset({Peer.ROOT, Peer.AGENT})),
     "age": Verb(change.age, frozenset({Peer.ROOT, Peer.AGENT})),
     "rollback": Verb(
         change.roll_back, EVERYONE, ("who", "reason", "own", "lasting", "to", "leaves", *FLEET), audited=True

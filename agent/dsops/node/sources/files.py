@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.core.state import NodeState
+from dsops.node.sources.damage import DamageReader
 from dsops.node.sources.golden import Golden, read_golden
 from dsops.node.sources.host import Host, read_host
 from dsops.node.sources.slots import read_lane_slot, read_slot_release
@@ -19,7 +20,8 @@ class Files:
     """One reading. reason: why it is an old one, "" when it is not. free_bytes: None when nobody could say.
 
     golden: what the active release is to be asked; None when there is none, or golden_reason says why not. goldens:
-    release -> the same, of those in both slots that can be read. audit: how far its chain goes.
+    release -> the same, of those in both slots that can be read. audit: how far its chain goes. damage: release -> what
+    is wrong with it on the disk, of the active one and those to go back to.
     """
 
     host: Host = field(default_factory=lambda: Host("", None))
@@ -32,6 +34,7 @@ class Files:
     goldens: Mapping[str, Golden] = field(default_factory=dict)
     reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
+    damage: Mapping[str, str] = field(default_factory=dict)
 
 
 class FilesReader:
@@ -45,6 +48,7 @@ class FilesReader:
         self._store = StoreReader(state)
         self._audit = ReachReader(state)
         self._goldens: dict[str, Golden] = {}
+        self._damage = DamageReader(state)
         self.last = Files()
 
     def read(self) -> Files:
@@ -57,17 +61,18 @@ class FilesReader:
         stable = read_lane_slot(self._state, self._lane)
         reasons = {release: self._read_golden(release) for release in releases.values()}
         self._goldens = {release: one for release, one in self._goldens.items() if release in reasons}
-        active = releases.get(stable, "")
+        active, store = releases.get(stable, ""), self._store.read()
         self.last = Files(
             host,
             releases,
             stable,
-            self._store.read(),
+            store,
             find_free_bytes(self._state),
             self._goldens.get(active),
             reasons.get(active, ""),
             dict(self._goldens),
             audit=self._audit.read(),
+            damage=self._damage.read(store.state),
         )
         return self.last
 

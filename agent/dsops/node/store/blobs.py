@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.core.release import DIGEST
+from dsops.core.tiers import SPARE
 from dsops.node.store.disk import CHUNK, Disk, Tick, count_nothing, hash_file, on_disk
 
 SYNC_EVERY = 64 * CHUNK
@@ -160,11 +161,31 @@ class Blobs:
         known = self._read_seen()
         for digest, size in sizes.items():
             path = self.path(digest)
-            if digest not in afresh and known.get(digest) == _fingerprint(path) and _size(path) == size:
+            if digest not in afresh and self._is_proven(digest, known) and _size(path) == size:
                 continue
             self._check_blob(path, digest, size=size, tick=tick)
             known[digest] = _fingerprint(path)
         self._write_seen(known)
+
+    def find_unproven(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
+        """Those that are here and were not hashed since the boot; none where nothing remembers that."""
+        if self._seen is None:
+            return ()
+        known = self._read_seen()
+        return tuple(digest for digest in sizes if self.has(digest) and not self._is_proven(digest, known))
+
+    def read_stamp(self, digest: str) -> list[int] | None:
+        """Which file it is; None when there is none."""
+        return _fingerprint(self.path(digest))
+
+    def keep_proven(self, digest: str, stamp: list[int]) -> None:
+        """Somebody hashed it and found it good; stamp: as it was before, so that another file counts for nothing."""
+        self._write_seen(self._read_seen() | {digest: stamp})
+
+    def set_aside(self, digest: str) -> None:
+        """A rotten one goes, so that the next push brings it again; what is made of it still has its own names."""
+        with on_disk(self.path(digest)):
+            self._disk.rename(self.path(digest), self._staging / f"{digest}.rotten")
 
     def release_wanted(self, digests: Iterable[str]) -> None:
         """Their release is built, and holds them from now on."""
@@ -211,14 +232,16 @@ class Blobs:
         with self._opened(path, os.O_RDONLY) as fd:
             yield read
 
+    def _is_proven(self, digest: str, known: Mapping[str, list[int] | None]) -> bool:
+        return digest in known and known[digest] == _fingerprint(self.path(digest))
+
     def _check_blob(self, path: Path, digest: str, *, size: int, tick: Tick) -> None:
         if not path.is_file():
             raise DsopsError(f"the blob {digest[:12]} is not here", where=str(path), mend=PUSH_AGAIN)
         with self._opened(path, os.O_RDONLY) as fd, on_disk(path):
             is_good = os.fstat(fd).st_size == size and self._hash(fd, tick=tick) == digest
         if not is_good:
-            with on_disk(path):
-                self._disk.rename(path, self._staging / f"{digest}.rotten")
+            self.set_aside(digest)
             what = f"the blob {digest[:12]} is not what its name says"
             raise DsopsError(what, where=str(path), mend=f"{PUSH_AGAIN}; look at the disk, it may be dying")
 
@@ -282,8 +305,8 @@ class Blobs:
         need = size - offset
         room = os.statvfs(self._staging)
         free = room.f_bavail * room.f_frsize
-        if need * 1.1 > free:
-            what = f"the disk has {free / 1e9:.2f} GB left, this blob needs {need * 1.1 / 1e9:.2f} GB"
+        if need * SPARE > free:
+            what = f"the disk has {free / 1e9:.2f} GB left, this blob needs {need * SPARE / 1e9:.2f} GB"
             raise DsopsError(
                 what, where=str(self._staging), mend="`dsops node release list`, then `dsops node release remove ID`"
             )

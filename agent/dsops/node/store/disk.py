@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -123,6 +124,38 @@ def hash_file(fd: int, *, tick: Tick = count_nothing) -> str:
         offset += len(data)
         tick(len(data))
     return digest.hexdigest()
+
+
+def hash_slowly(path: Path, *, rest: Callable[[int], None]) -> str:
+    """sha256 in hex of a file as the disk itself has it now. rest hears the bytes so far, and may take its time.
+
+    The page cache is neither asked nor filled, where the file system can do that: it may still hold what has rotted
+    below it, and it is for the release that serves. Raises OSError.
+    """
+    digest, offset = hashlib.sha256(), 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        with mmap.mmap(-1, CHUNK) as room:  # reads past the cache want a place that begins with a page
+            _ask_disk(fd, room)
+            while count := os.preadv(fd, [room], offset):
+                digest.update(room[:count])
+                offset += count
+                rest(offset)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
+
+
+def _ask_disk(fd: int, room: mmap.mmap) -> None:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+        os.preadv(fd, [room], 0)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def is_open(path: Path) -> bool:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 from dsops.core.errors import DsopsError
 from dsops.core.release import Release
-from dsops.core.tiers import Tier
+from dsops.core.tiers import SPARE, Tier
 from dsops.node.store.blobs import AlteredError, Blobs
 from dsops.node.store.cold import Cold
 from dsops.node.store.disk import Tick
 from dsops.node.store.rate import Rate
 from dsops.node.store.releases import Own, Releases, sum_sizes
 from dsops.node.store.turn import Moving, Turn
-
-# What a copy may need beside its bytes, as a push does (R16).
-SPARE = 1.1
 
 
 def do_nothing() -> None:

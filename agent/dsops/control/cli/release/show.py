@@ -131,7 +131,8 @@ def render_places(places: Places) -> list[str]:
         tier = f", {one.tier}" if one and one.tier != Tier.HOT else ""
         why = f": {one.bad}" if one and one.bad else ""
         fit = f", passport {one.fit_says}" if one and one.fit_says else ""
-        lines.append(f"  {node:<8} " + (f"{one.state}{where}{tier}{fit}{why}" if one else "-"))
+        damage = f"; DAMAGED: {one.damage}" if one and one.damage else ""
+        lines.append(f"  {node:<8} " + (f"{one.state}{where}{tier}{fit}{why}{damage}" if one else "-"))
     return lines
 
 
