@@ -21,6 +21,8 @@ ASK = (
     's.sendall(b\'{"verb": "list"}\\n\'); sys.stdout.write(s.makefile().readline())'
 )
 WHO = "--who deploy --reason"
+# What `dsops deploy` gives as --data of what this control host remembers of the fleet.
+HOLD = "_dsops_hold"
 
 
 class Store(FactBase[Mapping[str, Any]]):
@@ -42,6 +44,14 @@ class Store(FactBase[Mapping[str, Any]]):
 def find_release(store: Mapping[str, Any], release: str) -> Mapping[str, Any] | None:
     """The store's entry of a release."""
     return next((one for one in store["releases"] if one["release"] == release), None)
+
+
+def find_hold(release: str, *, active: str) -> str:
+    """Why the fleet must not get a release by a deploy, "" when it may; an empty server is nobody's risk."""
+    said = getattr(host, "data", {}).get(HOLD) or {"why": "", "bad": {}}
+    if bad := said["bad"].get(release):
+        return f"it is on the fleet's bad list ({bad}); see `dsops rollout status`"
+    return f"{said['why']}; see `dsops rollout status`" if active and said["why"] else ""
 
 
 @operation()
@@ -77,7 +87,7 @@ def activated(release: str, *, seconds: int) -> Generator[Any, None, None]:
     """Gives a release the traffic that never had it here; run it serially.
 
     What operators and the server itself decided stays: a release that was left for another one, or is marked bad,
-    does not come back by a deploy.
+    does not come back by a deploy; nor does one come forward that the fleet must not get now.
 
     + release: its id; the store holds it
     + seconds: how long loading may take
@@ -96,6 +106,10 @@ def activated(release: str, *, seconds: int) -> Generator[Any, None, None]:
             f"[{host.name}] the bundle's release {release} {why}: {active} stays; see `dsops why {host.name}`"
         )
         host.noop(f"{active} has the traffic")
+        return
+    if why := find_hold(release, active=active):
+        logger.warning(f"[{host.name}] the bundle's release {release} does not come forward: {why}")
+        host.noop(f"{active or 'nothing'} has the traffic")
         return
     tell("release", release, f"gets the traffic, which {active or 'nobody'} has")
     reason = shlex.quote("the bundle's release")

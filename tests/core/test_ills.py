@@ -140,6 +140,7 @@ def test_an_agent_that_just_started_acts_on_nothing_but_traffic(row: Row) -> Non
     assert Agent(ill).run().actions == []
 
 
+@pytest.mark.slow
 @given(st.integers(0, 149), st.sampled_from([row for row in ROWS if row.ill.seconds < 300]))
 @settings(max_examples=60, deadline=None)
 def test_the_promise_holds_whenever_the_last_probe_was(phase: int, row: Row) -> None:

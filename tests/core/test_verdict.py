@@ -272,6 +272,7 @@ class Sick:
             self.shown.append(self.shown[-1])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.builds(Sick, onset=st.integers(0, 60), phase=st.integers(0, 149), hangs=st.booleans()),

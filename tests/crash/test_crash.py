@@ -89,6 +89,7 @@ def test_what_a_failed_sync_lost_is_lost_in_the_model_too(ground: Ground) -> Non
     assert again.returned
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same_states(ground: Ground) -> None:
     counts = []
     for _ in range(2):

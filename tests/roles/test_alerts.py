@@ -16,6 +16,7 @@ ALERTS = dict(re.findall(r"- alert: (\w+)\n(.*?)(?=\n\n|\Z)", RULES.read_text(),
 PARTS = ("## What it means", "## What dsops has done already", "## What to look at", "## What to do")
 
 
+@pytest.mark.slow
 def test_each_alert_fires_and_stays_silent_as_its_test_says(tmp_path: Path) -> None:
     promtool = find_promtool(tmp_path)
     for words in (["check", "rules", RULES], ["test", "rules", TESTS]):

@@ -138,7 +138,7 @@ def read(folder: Path) -> dict[str, str]:
     return {file.name: file.read_text() for file in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_a_run_does_the_same_and_ends_the_same(tmp_path: Path, seed: int) -> None:
     folder, did, ends = tmp_path / "site", [], []
     for ahead in (False, True):
@@ -155,6 +155,7 @@ def many(folder: Path, count: int = 30) -> Callable[[State], Iterator[Any]]:
     return lambda state: (add_op(state, holds, path=str(folder / f"f{n}"), content="v") for n in range(count))
 
 
+@pytest.mark.slow
 def test_a_run_that_changes_nothing_asks_once(tmp_path: Path) -> None:
     run(many(tmp_path), ahead=True)
     assert len(run(many(tmp_path), ahead=False).asked) == 30
@@ -162,6 +163,7 @@ def test_a_run_that_changes_nothing_asks_once(tmp_path: Path) -> None:
     assert (len(did.asked), did.commands, any(did.changed)) == (1, [], False)
 
 
+@pytest.mark.slow
 def test_one_change_costs_a_few_questions_and_not_one_for_each_operation_after_it(tmp_path: Path) -> None:
     run(many(tmp_path), ahead=True)
     (tmp_path / "f3").unlink()

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dsops.control.rollout.guard import KEY
 from dsops.core.sums import make_sums
 from pyinfra.context import ctx_host
 
@@ -31,6 +33,16 @@ class Server(Here):
             return [str(command) for command in operation._inner(**arguments)]
 
 
+class Told(Server):
+    """One whose deploy was given this as --data."""
+
+    state = SimpleNamespace(is_executing=True)
+
+    def __init__(self, hold: dict[str, Any], *releases: dict[str, Any]) -> None:
+        super().__init__(*releases)
+        self.data = {room.HOLD: hold}
+
+
 def entry(release: str, state: str, **more: Any) -> dict[str, Any]:
     return {"release": release, "state": state, "bad": None, "damage": "", "slot": ""} | more
 
@@ -54,6 +66,26 @@ def test_what_people_or_the_server_decided_stays(entries: list[dict[str, Any]], 
     server = Server(*entries)
     assert server.ask(room.activated, release=RELEASE, seconds=60) == []
     assert server.said == [says]
+
+
+def test_what_the_fleet_must_not_get_does_not_come_forward_by_a_deploy() -> None:
+    hold = {"why": "the fleet is halted: two fell", "bad": {}}
+    bad = {"why": "", "bad": {RELEASE: "it fell"}}
+    news = (entry(RELEASE, "held"), entry(OTHER, "active"))
+    for said in (hold, bad):
+        server = Told(said, *news)
+        assert server.ask(room.activated, release=RELEASE, seconds=60) == []
+        assert server.said == [f"{OTHER} has the traffic"]
+    fresh = Told(hold, entry(RELEASE, "held"))
+    assert len(fresh.ask(room.activated, release=RELEASE, seconds=60)) == 1, "an empty server is nobody's risk"
+    fresh = Told(bad, entry(RELEASE, "held"))
+    assert fresh.ask(room.activated, release=RELEASE, seconds=60) == []
+    other = Told({"why": "", "bad": {"r999999999999": "it fell"}}, *news)
+    assert len(other.ask(room.activated, release=RELEASE, seconds=60)) == 1
+
+
+def test_both_sides_call_it_the_same() -> None:
+    assert room.HOLD == KEY
 
 
 def test_a_release_is_brought_when_it_is_missing_or_damaged(tmp_path: Path) -> None:

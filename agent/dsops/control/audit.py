@@ -149,12 +149,17 @@ def keeping(state: Path) -> Iterator[None]:
         _KEPT.remove(state)
 
 
-def find_chain() -> Chain:
-    """That of the command's --state, else of DSOPS_STATE, else of this account."""
+def find_state() -> Path:
+    """The folder of the command's --state, else of DSOPS_STATE, else of this account."""
     named = os.environ.get("DSOPS_STATE")
     if _KEPT:
-        return Chain(_KEPT[-1])
-    return Chain(Path(named) if named else find_state_folder(os.environ, is_root=os.geteuid() == 0))
+        return _KEPT[-1]
+    return Path(named) if named else find_state_folder(os.environ, is_root=os.geteuid() == 0)
+
+
+def find_chain() -> Chain:
+    """Where that folder has it."""
+    return Chain(find_state())
 
 
 def who() -> str:
@@ -302,14 +307,19 @@ def tell_command(
     *,
     kind: Kind = Kind.DONE,
     nodes: str = "",
+    leaves: str = "",
     to: str = "",
     why: str = "",
     evidence: str = "",
     epoch: Epoch = NO_EPOCH,
+    by: str = "",
 ) -> str:
-    """What a person did from here with a whole fleet, such as to halt it. Says why it could not be kept, mostly ""."""
+    """What was done from here with a whole fleet, such as to halt it; by: who, else whoever runs this.
+
+    Says why it could not be kept, mostly "".
+    """
     path = str(fleet.resolve())
-    return tell(Act(time.time(), kind, verb, who(), why, nodes, to=to, evidence=evidence, epoch=epoch, fleet=path))
+    return tell(Act(time.time(), kind, verb, by or who(), why, nodes, leaves, to, evidence, epoch, fleet=path))
 
 
 def tell_deploy(fleet: Path, limit: Sequence[str], *, code: int) -> str:

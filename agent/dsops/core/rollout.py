@@ -14,9 +14,9 @@ from dsops.core.errors import DsopsError
 from dsops.core.judge import LEAST_SAMPLE, Evidence, find_judgement, look_for_harm, look_for_pass, want_pass_test
 from dsops.core.rollout_events import Abort, Effect, Event, Fell, Look, Mark, Pause, Refused, Resume, Say, Seen
 from dsops.core.rollout_look import add_counted, find_evidence, find_known, find_lost, take_look
-from dsops.core.rollout_orders import bring, open_doors, send_back
+from dsops.core.rollout_orders import REFUSES, bring, open_doors, send_back
 from dsops.core.rollout_state import Counted, Judgement, Part, Rollout, Rules, Stand, Status, Trial
-from dsops.core.spread import find_crowded, find_targets, order_parts
+from dsops.core.spread import find_crowded, find_no_room, find_spares, find_targets, order_parts
 from dsops.core.state import Epoch, clip
 from dsops.core.waves import get_most
 
@@ -26,19 +26,26 @@ SKEW_SECONDS = 30.0
 PATIENCE = 3
 # Samples of every node that has it must have come within this.
 HEARD_SECONDS = 600.0
-REFUSES = "refuses: "
 
 
-def begin(release: str, *, id: str, who: str, reason: str, epoch: Epoch, rules: Rules, look: Look) -> Rollout:
+def begin(
+    release: str, *, id: str, who: str, reason: str, epoch: Epoch, rules: Rules, look: Look, others: Sequence[str] = ()
+) -> Rollout:
     """A rollout that has told nobody anything yet. Raises DsopsError on whatever forbids it.
 
-    look: all nodes that are to have the release, as they are now, in the order in which they shall get it.
+    look: all nodes that are to have the release, as they are now, in the order in which they shall get it; and the
+    others of their pools, which it is not for.
     """
     check_rules(rules)
-    _check_fleet(release, rules, look)
+    named = tuple(one for one in look.nodes if one.node not in others)
+    _check_fleet(release, replace(look, nodes=named))
+    for pool in dict.fromkeys(one.pool for one in named):
+        _check_pool(pool, [one for one in look.nodes if one.pool == pool], rules)
     parts = order_parts(
-        [Part(one.node, pool=one.pool, alone=one.alone, before=_find_before(one, release)) for one in look.nodes]
+        [Part(one.node, pool=one.pool, alone=one.alone, before=_find_before(one, release)) for one in named],
+        first=find_spares(look.nodes),
     )
+    parts += tuple(Part(one.node, one.pool, stand=Stand.OUT, is_other=True) for one in look.nodes if one not in named)
     rollout = Rollout(
         id=id,
         release=release,
@@ -73,7 +80,7 @@ def check_rules(rules: Rules) -> None:
         raise DsopsError("minutes and counts are not negative", mend="`dsops rollout start --help`")
 
 
-def _check_fleet(release: str, rules: Rules, look: Look) -> None:
+def _check_fleet(release: str, look: Look) -> None:
     there = [one for one in look.nodes if one.is_reachable]
     if look.halt:
         raise DsopsError(
@@ -88,8 +95,6 @@ def _check_fleet(release: str, rules: Rules, look: Look) -> None:
     _refuse(skewed, "the clock is wrong on", "mend the time there first: `dsops doctor`")
     moving = [one.node for one in there if one.is_moving or (one.canary and one.canary != release)]
     _refuse(moving, "another change is under way on", "wait for it: `dsops status`")
-    for pool in dict.fromkeys(one.pool for one in look.nodes):
-        _check_pool(pool, [one for one in look.nodes if one.pool == pool], rules)
 
 
 def _check_pool(pool: str, members: Sequence[Seen], rules: Rules) -> None:
@@ -224,7 +229,9 @@ def _fail(rollout: Rollout, reason: str) -> Rollout:
 def _go_back(rollout: Rollout, *, at: float) -> tuple[Rollout, list[Effect]]:
     rollout, effects = send_back(rollout, at=at)
     is_left = all(part.stand in (Stand.WAITS, Stand.LEFT, Stand.OUT) for part in rollout.parts)
-    is_open = not any(part.drained and not part.gone_at and not part.is_gone for part in rollout.parts)
+    is_open = not any(
+        part.drained and not part.is_shut and not part.gone_at and not part.is_gone for part in rollout.parts
+    )
     return (replace(rollout, status=Status.ABORTED) if is_left and is_open else rollout), effects
 
 
@@ -258,7 +265,7 @@ def _find_hold(rollout: Rollout, look: Look) -> str:
     if troubled:
         return "; ".join(troubled[:5])
     having = [
-        part for part in rollout.parts if part.share and not part.drained and not part.closed and not part.dropped
+        part for part in rollout.members if part.share and not part.drained and not part.closed and not part.dropped
     ]
     ill = [part.node for part in having if not part.is_serving and not part.is_gone]
     return f"{', '.join(ill[:5])} has it and does not serve" if ill else ""
@@ -298,13 +305,13 @@ def _judge(rollout: Rollout, *, at: float) -> Rollout:
 def _find_silent(rollout: Rollout, *, at: float) -> list[str]:
     """Nodes that have it and do not tell what they count."""
     having = [
-        part for part in rollout.parts if part.share and not part.is_gone and not part.dropped and not part.closed
+        part for part in rollout.members if part.share and not part.is_gone and not part.dropped and not part.closed
     ]
     return [part.node for part in having if at - part.heard_at > HEARD_SECONDS]
 
 
 def _find_demands(rollout: Rollout, evidence: Evidence) -> Rules:
-    """With the sample that the step must have: on an idle fleet nobody but a canary's own requests would bring it."""
+    """With the sample that the step must have: on an idle fleet nodes that have baked would never bring it."""
     has_waited = rollout.baked >= PATIENCE * find_bake_seconds(rollout)
     if rollout.step == 0 or evidence.is_sampled or not has_waited:
         return rollout.rules
@@ -342,11 +349,22 @@ def _go_further(rollout: Rollout, *, at: float) -> Rollout:
 def _tell(rollout: Rollout) -> str:
     """One sentence that changes when something of weight does."""
     if rollout.status is Status.DONE:
-        without = [part.node for part in rollout.parts if part.share < 100 and not part.is_gone]
+        without = [part.node for part in rollout.members if part.share < 100 and not part.is_gone]
         return f"done{', without ' + ', '.join(without) if without else ''}"
     if rollout.status in (Status.ABORTING, Status.ABORTED):
         return f"{rollout.status}: {rollout.failed}"
     place = f"step {rollout.step + 1} of {len(rollout.rules.steps)}, {rollout.percent} %"
     if rollout.hold:
         return f"{place}: holds" if "samples" in rollout.hold else f"{place}: holds: {rollout.hold}"
-    return f"{place}: bakes" if rollout.baking else f"{place}: nodes are brought to their share"
+    if rollout.baking:
+        return f"{place}: bakes"
+    return f"{place}: {_find_wait(rollout) or 'nodes are brought to their share'}"
+
+
+def _find_wait(rollout: Rollout) -> str:
+    """Why the next node cannot be drained for it yet, "" when some are under way."""
+    if any(part.stand is Stand.COMES for part in rollout.parts):
+        return ""
+    targets = find_targets(rollout)
+    waits = [part for part in rollout.parts if part.node in targets and part.alone and not part.wants]
+    return next((f"waits: {why}" for part in waits if (why := find_no_room(rollout, part))), "")

@@ -78,6 +78,8 @@ def _see(part: Part, seen: Seen | None, rollout: Rollout, *, at: float) -> Part:
         closed="" if is_ours else seen.drained,
         drained=is_ours or is_under_way,
         is_drain_seen=is_ours,
+        # What comes after the drain is told at once: the node is out meanwhile.
+        asked_at=0.0 if is_ours and not part.is_drain_seen else part.asked_at,
         is_serving=seen.is_serving,
         is_moving=seen.is_moving,
     )
@@ -97,8 +99,10 @@ def _see_stand(part: Part, seen: Seen, rollout: Rollout, *, at: float) -> Part:
     if part.stand is Stand.LEAVES:
         is_late = abs(at - part.since) < LATE_SECONDS and not part.had
         is_back = not part.share and not part.is_moving and not is_late
-        return _stand(part, Stand.LEFT, part.reason, at=at) if is_back else part
-    if part.stand is Stand.LEFT or part.dropped:
+        if part.is_shut and part.is_drain_seen:
+            return _stand(part, Stand.LEFT, "drained, for it has nothing to go back to", at=at)
+        return _stand(part, Stand.LEFT, rollout.failed, at=at) if is_back else part
+    if part.stand is Stand.LEFT or part.dropped or part.is_other:
         return part
     if part.wants:
         return _see_way(part, rollout, at=at)
@@ -216,7 +220,7 @@ def is_served(parts: Sequence[Part]) -> bool:
 
 def find_evidence(rollout: Rollout) -> Evidence:
     """What the gates compare in the step under way."""
-    having = [part for part in rollout.parts if part.share or part.new.requests]
+    having = [part for part in rollout.members if part.share or part.new.requests]
     pools = {part.pool for part in having}
     return Evidence(
         new=add_counted([part.new for part in having]),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dsops.core.node import NO_WAY_BACK
 from dsops.core.rollout_events import Activate, Back, Drain, Effect, Undrain, Widen
 from dsops.core.rollout_look import find_drain_words
 from dsops.core.rollout_state import Part, Rollout, Stand
@@ -10,6 +11,7 @@ from dsops.core.spread import find_no_room, is_empty
 
 # What a look did not show after so long is told again.
 AGAIN_SECONDS = 30.0
+REFUSES = "refuses: "
 
 
 def bring(rollout: Rollout, targets: Mapping[str, int], *, at: float) -> tuple[Rollout, list[Effect]]:
@@ -63,7 +65,8 @@ def send_back(rollout: Rollout, *, at: float) -> tuple[Rollout, list[Effect]]:
         if part.stand is not Stand.LEAVES:
             part = replace(part, stand=Stand.LEAVES, reason=rollout.failed, asked_at=0.0, since=at)
             rollout = _put(rollout, part)
-        if part.gone_at or _is_fresh(part, at=at):
+        is_told = _is_fresh(part, at=at) and (part.is_shut or not _has_no_way(part))
+        if part.gone_at or is_told:
             continue
         told = _leave(rollout, part, at=at)
         if told:
@@ -73,7 +76,7 @@ def send_back(rollout: Rollout, *, at: float) -> tuple[Rollout, list[Effect]]:
 
 
 def _has_to_leave(part: Part) -> bool:
-    if part.is_gone or part.stand is Stand.LEFT:
+    if part.is_gone or part.is_other or part.stand is Stand.LEFT:
         return False
     return bool(part.wants or part.share)
 
@@ -81,6 +84,9 @@ def _has_to_leave(part: Part) -> bool:
 def _leave(rollout: Rollout, part: Part, *, at: float) -> tuple[Part, Effect] | None:
     """Lanes turn at once. One that must load the old release again is drained first, when its pool can spare it."""
     back = _tell(part, Stand.LEAVES, part.reason, wants=part.wants, at=at)
+    if _has_no_way(part) and (part.drained or not find_no_room(rollout, part)):
+        words = f"{find_drain_words(rollout)} {rollout.release} must go, and there is nothing to go back to"
+        return replace(back, drained=True, is_shut=True), Drain(part.node, words)
     must_load = part.alone and part.share == 100 and part.is_serving and not part.closed
     if must_load and not part.is_drain_seen:
         if not part.drained and find_no_room(rollout, part):
@@ -91,12 +97,18 @@ def _leave(rollout: Rollout, part: Part, *, at: float) -> tuple[Part, Effect] | 
     return back, Back(part.node, rollout.release, rollout.failed)
 
 
+def _has_no_way(part: Part) -> bool:
+    """It says that it cannot go back, as one that was empty before: then the way back is to let it go."""
+    is_stuck = part.reason.startswith(REFUSES) and NO_WAY_BACK in part.reason
+    return is_stuck and part.share == 100 and not part.closed
+
+
 def open_doors(rollout: Rollout, *, at: float) -> list[Effect]:
     """Undrains what this rollout drained and that is done: it has its share, or it does not come any more."""
     return [
         Undrain(part.node)
         for part in rollout.parts
-        if part.drained and not part.gone_at and not part.is_gone and not part.is_moving
+        if part.drained and not part.is_shut and not part.gone_at and not part.is_gone and not part.is_moving
         if _is_done(rollout, part, at=at)
     ]
 

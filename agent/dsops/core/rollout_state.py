@@ -86,9 +86,10 @@ class Part:
     before: the release that it had. wants: the share that it was told; share: the one it was seen with last; had: it
     was seen with the release at least once. asked_at: when it was told last. since: when its stand began. gone_at:
     since when it is unreachable, 0 while it answers; is_gone: from the inventory. drained: by this rollout;
-    is_drain_seen: and so it was seen. closed: by whom else it is drained, and why. dropped: a person goes on without
-    it. is_counted: its counters were seen; heard_at: the last time; last: as seen then; new, old: what came of both
-    releases in this step.
+    is_drain_seen: and so it was seen; is_shut: for good, since it has nothing to go back to. closed: by whom else it
+    is drained, and why. dropped: a person goes on without it. is_other: nobody named it; it only counts for how many
+    of its pool may be out. is_counted: its counters were seen; heard_at: the last
+    time; last: as seen then; new, old: what came of both releases in this step.
     """
 
     node: str
@@ -106,8 +107,10 @@ class Part:
     is_gone: bool = False
     drained: bool = False
     is_drain_seen: bool = False
+    is_shut: bool = False
     closed: str = ""
     dropped: bool = False
+    is_other: bool = False
     is_serving: bool = True
     is_moving: bool = False
     is_counted: bool = False
@@ -186,6 +189,11 @@ class Rollout:
     def find_part(self, node: str) -> Part | None:
         """One node's part, None when it has none."""
         return next((part for part in self.parts if part.node == node), None)
+
+    @property
+    def members(self) -> tuple[Part, ...]:
+        """Those that it is for."""
+        return tuple(part for part in self.parts if not part.is_other)
 
     @property
     def percent(self) -> int:

@@ -1,9 +1,10 @@
 """How far a step of a rollout spreads a release: over how many nodes, with which share, which of them. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dsops.core.lanes import SHARES
+from dsops.core.rollout_events import Seen
 from dsops.core.rollout_state import Part, Rollout, Stand
 from dsops.core.waves import get_most
 
@@ -42,21 +43,35 @@ def can_come(part: Part) -> bool:
 
 
 def is_empty(part: Part) -> bool:
-    """A fresh node: no release has its traffic, so that nobody misses it."""
-    return not part.before and not part.share and not part.wants
+    """A fresh node: no release has its traffic, so that nobody misses it. Of a silent one nobody can say so."""
+    return not part.before and not part.share and not part.wants and not part.gone_at
 
 
-def order_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
+def find_spares(nodes: Sequence[Seen]) -> frozenset[str]:
+    """Empty nodes that must come first: the only one that serves of their pool cannot be drained before they do."""
+    spares: set[str] = set()
+    for pool in {one.pool for one in nodes if one.alone}:
+        there = [one for one in nodes if one.pool == pool and one.is_reachable and not one.drained]
+        if sum(one.is_serving for one in there) == 1:
+            spares.update(one.node for one in there if not one.active and not one.alone)
+    return frozenset(spares)
+
+
+def order_parts(parts: Sequence[Part], *, first: Collection[str] = ()) -> tuple[Part, ...]:
     """In the order of their turn: those first that hold two copies, and every pool in the measure of its size.
 
-    A fresh node comes last: it has nothing that its samples could be compared with.
+    A fresh node comes last: it has nothing that its samples could be compared with. first: but for these.
     """
     sizes, seen = Counter(part.pool for part in parts), Counter[str]()
     places: dict[str, float] = {}
     for part in parts:
         places[part.node] = seen[part.pool] / sizes[part.pool]
         seen[part.pool] += 1
-    return tuple(sorted(parts, key=lambda part: (not part.before, part.alone, places[part.node])))
+
+    def place(part: Part) -> tuple[bool, bool, bool, float]:
+        return part.node not in first, not part.before, part.alone, places[part.node]
+
+    return tuple(sorted(parts, key=place))
 
 
 def is_out(part: Part) -> bool:
@@ -79,8 +94,8 @@ def find_no_room(rollout: Rollout, part: Part) -> str:
     members = _find_pools(rollout)[part.pool]
     most = get_most(len(members), rollout.rules.unavailable or None)
     others = [one for one in members if one.node != part.node]
-    out = [one.node for one in others if is_out(one)]
-    if len(out) == len(others):
+    out = [one.node for one in others if is_out(one) and not is_empty(one)]
+    if all(is_out(one) for one in others):
         return f"{part.node} is the last that serves of pool {part.pool}"
     return f"{', '.join(out[:5])} of pool {part.pool} are out, {most} may be" if len(out) >= most else ""
 

@@ -55,6 +55,7 @@ def test_what_the_lock_names_is_fetched_once(index: Path, tmp_path: Path) -> Non
     assert len(fetch_wheels(lock, cache=cache)) == 2
 
 
+@pytest.mark.slow
 def test_a_changed_lock_clears_the_old_wheels(index: Path, tmp_path: Path) -> None:
     one, two = make_wheel(index, "one", "1.0"), make_wheel(index, "one", "1.1")
     cache, lock = tmp_path / "cache", tmp_path / "node.lock"
@@ -62,6 +63,7 @@ def test_a_changed_lock_clears_the_old_wheels(index: Path, tmp_path: Path) -> No
     assert [w.name for w in fetch_wheels(write_lock(lock, two), cache=cache)] == [two.name]
 
 
+@pytest.mark.slow
 def test_a_failed_change_of_the_lock_and_back_fetches_again(index: Path, tmp_path: Path) -> None:
     one, two = make_wheel(index, "one", "1.0"), make_wheel(index, "two", "1.0")
     cache, lock = tmp_path / "cache", tmp_path / "node.lock"
@@ -74,6 +76,7 @@ def test_a_failed_change_of_the_lock_and_back_fetches_again(index: Path, tmp_pat
     assert [w.name for w in fetch_wheels(write_lock(lock, one), cache=cache)] == [one.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deed", ["lost", "changed", "added"])
 def test_a_cache_that_somebody_touched_is_fetched_again(index: Path, tmp_path: Path, deed: str) -> None:
     wheel = make_wheel(index, "one", "1.0")

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from dsops.control.cli.deploy import deploy, find_pyinfra, render_command, run_told
+from dsops.control.plan.dry import render_command as render_plan
+from dsops.control.rollout.memory import Memory
+from dsops.control.rollout.store import Store
 from dsops.core.errors import DsopsError
 
 
@@ -32,6 +35,13 @@ def test_the_line_is_pyinfras_own(tmp_path: Path) -> None:
     assert argv[0] == str(Path(sys.executable).with_name("pyinfra"))
     wanted = ["--chdir", str(tmp_path), "-y", "-vv", "--limit", "gpu", "--limit", "lb1"]
     assert argv[1:] == [*wanted, str(tmp_path / "site.py"), "deploy/site.py"]
+
+
+def test_what_must_not_come_forward_goes_along_and_into_plans(tmp_path: Path, state_folder: Path) -> None:
+    Store(state_folder, tmp_path / "site.py").change_fleet(lambda _: Memory(halted="two fell").to_json())
+    words = '_dsops_hold={"why": "the fleet is halted: two fell", "bad": {}}'
+    assert words in render_command(tmp_path, tmp_path / "site.py", limit=(), dry=False, verbose=0)
+    assert words in render_plan(tmp_path, tmp_path / "site.py", limit=(), book=tmp_path / "book")
 
 
 def test_a_dry_run_asks_pyinfra_for_one(tmp_path: Path) -> None:

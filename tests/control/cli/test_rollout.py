@@ -119,12 +119,17 @@ def test_all_that_stands_in_its_way_is_said_at_once_and_nothing_changes(site: Si
     assert find_store(site).list() == []
 
 
-def test_over_half_the_fleet_out_of_reach_is_refused_and_each_is_named(site: Site) -> None:
+def cut_off(site: Site, *names: str) -> None:
+    """Nobody answers at their agents' ports any more."""
     text = site.inventory.read_text()
-    for name in ("gpu1", "gpu2"):
+    for name in names:
         port = text.partition(f"'{name}'")[2].partition("'dsops_agent_port': ")[2].partition("}")[0]
         text = text.replace(f"'dsops_agent_port': {port}", "'dsops_agent_port': 1")
     site.inventory.write_text(text)
+
+
+def test_over_half_the_fleet_out_of_reach_is_refused_and_each_is_named(site: Site) -> None:
+    cut_off(site, "gpu1", "gpu2")
     what = error_of(start(site, "--yes")).what
     assert "2 of 3 nodes cannot be asked, which is over half of them: gpu1, gpu2" in what
     assert "gpu1: cannot be asked: 127.0.0.1:1: connection refused" in what
@@ -268,3 +273,57 @@ def test_its_words_complete_like_the_other_verbs(site: Site) -> None:
     nodes = complete.get_completions(["start", "-i", str(site.inventory), NEW], "gpu")
     assert [item.value for item in nodes] == ["gpu1", "gpu2", "gpu3"]
     assert "--hold-at" in {item.value for item in complete.get_completions(["start"], "--h")}
+
+
+def test_a_spare_node_takes_it_first_where_the_only_other_one_cannot_be_drained(tmp_path: Path) -> None:
+    with run_site(tmp_path, "gpu1", "gpu2") as site:
+        site.nodes["gpu2"].is_empty = True
+        site.nodes["gpu2"].hold(OLD, "held")
+        site.nodes["gpu1"].memory = {"free": 10**9, "total": 2 * 10**9}
+        plan = start(site, "--dry").stdout
+        assert f"gpu1  {OLD}  drained once a spare node serves it, for two copies do not fit  50% of its pool" in plan
+        assert "gpu2  -              whole: it serves nothing yet" in plan
+        assert "1 %: gpu2 with 1 % of its requests, or with all where two copies do not fit or nothing serves" in plan
+        result = start(site, "--yes", "--steps", "1,100")
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert {node.share for node in site.nodes.values()} == {100}
+        (whole,) = site.nodes["gpu2"].told("release activate")
+        assert "--alone" not in whole
+        verbs = [words[0] for words in site.nodes["gpu1"].words if words[:2] != ["release", "list"]]
+        assert verbs == ["drain", "release", "undrain"]
+
+
+def test_a_spare_node_that_fails_is_drained_and_said_to_be(tmp_path: Path) -> None:
+    with run_site(tmp_path, "gpu1", "gpu2") as site:
+        site.nodes["gpu2"].is_empty = True
+        site.nodes["gpu2"].rate = 50.0
+        site.nodes["gpu2"].refuse["rollback"] = "there is no good release to go back to"
+        site.nodes["gpu1"].memory = {"free": 10**9, "total": 2 * 10**9}
+        result = start(site, "--yes", "--steps", "1,100")
+        assert result.exit_code == 1, (result.output, result.exception)
+        assert "there is nothing to go back to" in site.nodes["gpu2"].drained
+        assert site.orders() == ["gpu2"]
+        assert f"gpu2 is drained and has {NEW} still, for it has nothing to go back to: bring it" in result.stdout
+
+
+def test_of_two_nodes_one_that_cannot_be_asked_is_half_the_fleet(tmp_path: Path) -> None:
+    with run_site(tmp_path, "gpu1", "gpu2") as site:
+        cut_off(site, "gpu2")
+        error = error_of(start(site, "--yes"))
+        assert "1 of 2 nodes cannot be asked, which is half of them: gpu2" in error.what
+        assert "or name the nodes that are to have it" in error.what
+        assert site.orders() == []
+        result = start(site, "gpu1", "--yes", "--steps", "100")
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert site.nodes["gpu1"].share == 100
+
+
+def test_a_named_node_is_drained_for_it_while_others_of_its_pool_serve(site: Site) -> None:
+    site.nodes["gpu1"].memory = {"free": 10**9, "total": 2 * 10**9}
+    plan = start(site, "gpu1", "--dry").stdout
+    assert "33% of its pool is out" in plan
+    assert "gpu2" not in plan
+    result = start(site, "gpu1", "--yes", "--steps", "100")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"{NEW} has all the traffic of 1 of 1 nodes." in result.stdout
+    assert site.orders() == ["gpu1"]

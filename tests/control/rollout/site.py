@@ -13,7 +13,7 @@ import paramiko
 from click.testing import CliRunner, Result
 from dsops.core.errors import DsopsError
 from dsops.core.samples import ReleaseTally, Samples, Tally, add_release
-from dsops.core.status import BadMark, Canary, Verdict
+from dsops.core.status import BadMark, Canary, Phase, Verdict
 
 from tests.control.fleet.fake_node import FakeNode, option, write_site
 from tests.control.fleet.sshd import Sshd, run_sshd
@@ -28,7 +28,8 @@ MEMORY = {"free": 100 * 10**9, "total": 200 * 10**9}
 class RolloutNode(FakeNode):
     """share: percent of the requests that NEW gets; says: what its status has beside the quiet one.
 
-    rate: percent of NEW's requests that fail. memory: what the store says of it.
+    rate: percent of NEW's requests that fail. memory: what the store says of it. is_empty: no release serves there,
+    so that it cannot go back.
     """
 
     share: int = 0
@@ -36,6 +37,7 @@ class RolloutNode(FakeNode):
     bad: bool = False
     rate: float = 0.0
     skew: float = 0.0
+    is_empty: bool = False
     memory: dict[str, int] = field(default_factory=lambda: dict(MEMORY))
     says: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, ReleaseTally] = field(default_factory=dict)
@@ -55,7 +57,8 @@ class RolloutNode(FakeNode):
         has_all = self.share == 100
         canary = Canary(NEW, "b", self.share, 1.0, Verdict.OK) if 0 < self.share < 100 else None
         words = {
-            "release": NEW if has_all else OLD,
+            "release": NEW if has_all else "" if self.is_empty else OLD,
+            "phase": Phase.STOPPED if self.is_empty and not has_all else Phase.SERVING,
             "canary": canary,
             "move": f"activate of {NEW}" if canary else "",
             "drained": self.drained or None,
@@ -68,7 +71,7 @@ class RolloutNode(FakeNode):
     def samples(self) -> bytes:
         """At each look 100,000 requests more came. Nobody timed the old release's: there is nothing to compare."""
         for release, share in ((NEW, self.share), (OLD, 100 - self.share)):
-            if share:
+            if share and not (self.is_empty and release == OLD):
                 rate = self.rate if release == NEW else 0.0
                 came = ReleaseTally(release, tally(1000 * share, rate), tally(500, rate))
                 if release == OLD:

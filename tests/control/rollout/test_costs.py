@@ -63,6 +63,31 @@ def test_the_last_of_its_pool_is_not_drained() -> None:
     assert found.where == "gpu1"
 
 
+def test_the_last_of_its_pool_is_drained_once_a_spare_node_serves() -> None:
+    spare = know("gpu2")
+    spare = replace(spare, seen=Seen("gpu2", is_serving=False))
+    found = place(know("gpu1", free=3), spare)
+    assert (found.way, found.alone) == (Way.SPARE, True)
+    assert found.says == "drained once a spare node serves it, for two copies do not fit"
+    assert found.why[-2:] == ("gpu2 is spare and has room", "drained once that one serves")
+    assert found.cost
+    assert (found.cost.capacity, found.cost.lost_seconds) == (0.5, 183.0)
+    first = place(spare, know("gpu1"))
+    assert (first.says, first.alone) == ("whole: it serves nothing yet", False)
+
+
+def test_a_spare_node_helps_none_that_is_too_small_and_none_that_is_drained_is_spare() -> None:
+    spare = know("gpu2", free=16)
+    spare = replace(spare, seen=Seen("gpu2", is_serving=False))
+    small = know("gpu1", listed=(CPU[0], replace(CPU[1], bytes=12 * GB)))
+    found = find_place(small, NEW, peers=(spare,), unavailable=0)
+    assert isinstance(found, DsopsError)
+    said = "once that one serves: not drained: not even alone: it needs 14.40 GB of memory, 14.00 GB are free"
+    assert said in found.what
+    drained = replace(spare, seen=Seen("gpu2", is_serving=False, drained="a fan (kim)"))
+    assert isinstance(find_place(know("gpu1", free=3), NEW, peers=(drained,), unavailable=0), DsopsError)
+
+
 def test_what_fits_nowhere_is_refused_with_its_figures() -> None:
     found = find_place(
         know("gpu1", free=0, listed=(CPU[0], replace(CPU[1], bytes=100 * GB))), NEW, peers=(), unavailable=0

@@ -1,7 +1,10 @@
 """The doors to nodes: what is seen of one, which words each order has, and what became of it."""
 
 import shlex
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,13 @@ from typing import Any
 import pytest
 from dsops.control.fleet.inventory import Server, get_fleet
 from dsops.control.rollout.doors import Order, RealDoors, Told, build_seen, find_pool, render_order
+from dsops.core.errors import DsopsError
 from dsops.core.rollout_events import Activate, Back, Drain, Undrain, Widen
 from dsops.core.samples import Samples
 from dsops.core.state import Epoch
 from dsops.core.status import BadMark, Canary, Phase, Verdict
+from dsops.node.cli.main import Door, ask_gateway
+from dsops.node.helper.client import call
 
 from tests.control.fleet.test_rollback import fine
 from tests.control.rollout.site import Site, run_site
@@ -92,6 +98,30 @@ def test_nodes_are_looked_at_and_told_for_real(site: Site) -> None:
     assert told == Told(refused="epoch 7 is older than 9 of east")
     lost = doors.tell(Widen("gpu9", NEW, 25), EPOCH, reason="why")
     assert "no such node 'gpu9'" in lost.lost
+
+
+def test_the_nodes_own_words_for_a_helper_that_is_away_are_known(tmp_path: Path, site: Site) -> None:
+    doors = RealDoors(get_fleet(site.inventory), ("gpu1",), "me")
+    for error in (hear(tmp_path / "none.sock"), hear(tmp_path / "died.sock", answer=b"")):
+        site.nodes["gpu1"].refuse["release activate"] = str(error)
+        assert doors.tell(Activate("gpu1", NEW, 5), EPOCH, reason="why") == Told(refused=str(error), is_away=True)
+    with pytest.raises(DsopsError) as gateway:
+        ask_gateway(Door(tmp_path / "none.sock", "127.0.0.1:1"), "/drain", {})
+    site.nodes["gpu1"].refuse["drain"] = str(gateway.value)
+    assert doors.tell(Drain("gpu1", "x"), EPOCH, reason="why").is_away
+
+
+def hear(path: Path, answer: bytes | None = None) -> DsopsError:
+    """What `dsops node` says when its helper is not there, or ends without an answer."""
+    with ExitStack() as stack:
+        if answer is not None:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(path))
+            listener.listen()
+            threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True).start()
+        with pytest.raises(DsopsError) as caught:
+            call(path, "state", timeout=5)
+    return caught.value
 
 
 def test_only_the_rollouts_own_nodes_are_looked_at_and_a_silent_one_is_unreachable(site: Site) -> None:

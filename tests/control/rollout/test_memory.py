@@ -1,13 +1,17 @@
 """What a fleet remembers: falls become a halt, a halt stays until a person ends it, and bad releases stay out."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dsops.control.rollout.guard import check_forward
-from dsops.control.rollout.memory import Memory, parse_memory, remember, reset
+from dsops.control.rollout.guard import KEY, check_forward, render_hold
+from dsops.control.rollout.memory import Banned, Memory, parse_memory, remember, reset
 from dsops.control.rollout.store import Store
 from dsops.core.errors import DsopsError
 from dsops.core.rollout_events import Fell, Mark, Say
+
+from tests.control.rollout.world import NEW, SITE, make_world, start
 
 
 def fall(release: str, *, at: float, node: str = "gpu1") -> Memory:
@@ -62,3 +66,36 @@ def test_no_command_brings_a_release_forward_against_a_halt_or_the_bad_list(tmp_
     store.change_fleet(lambda _: Memory(halted="too much").to_json())
     with pytest.raises(DsopsError, match="the fleet is halted: too much"):
         check_forward(tmp_path, tmp_path / "site.py", "r2")
+
+
+def test_a_deploy_is_told_what_must_not_come_forward(tmp_path: Path) -> None:
+    inventory = tmp_path / "site.py"
+    assert render_hold(tmp_path / "none", inventory) == []
+    assert not (tmp_path / "none").exists(), "who only deploys makes no state"
+    store = Store(tmp_path, inventory)
+    store.change_fleet(lambda _: Memory(bad=(Banned("r1", "it fell", 1.0),)).to_json())
+    assert read_hold(tmp_path, inventory) == {"why": "", "bad": {"r1": "it fell"}}
+    store = Store(tmp_path, SITE)
+    start(store, make_world())
+    assert read_hold(tmp_path, SITE) == {"why": f"rollout 1 of {NEW} is under way", "bad": {}}
+    store.change_fleet(lambda _: Memory(halted="two fell").to_json())
+    assert read_hold(tmp_path, SITE)["why"] == "the fleet is halted: two fell"
+
+
+def read_hold(folder: Path, inventory: Path) -> Any:
+    option, words = render_hold(folder, inventory)
+    assert option == "--data"
+    return json.loads(words.removeprefix(f"{KEY}="))
+
+
+def test_who_may_not_know_of_a_halt_deploys_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DsopsError, match="cannot be read") as caught:
+        render_hold(Unreadable(tmp_path), tmp_path / "site.py")
+    assert "DSOPS_STATE" in caught.value.mend
+
+
+class Unreadable(type(Path())):  # type: ignore[misc]
+    """Somebody else's folder; root may read everything."""
+
+    def exists(self) -> bool:
+        raise PermissionError(13, "Permission denied")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dsops.control.audit import Chain
 from dsops.control.cli.rollout import rollout
 from dsops.control.fleet.epoch import take_epoch
 
@@ -68,7 +69,7 @@ def test_one_is_steered_killed_gone_on_with_in_the_background_and_taken_back(
         first.kill()
         first.wait()
     assert find_pid(site) == 0
-    said = site.call(rollout, "resume", "--detach", "--every", "0.2")
+    said = site.call(rollout, "resume", "--detach", "--every", "0.2", "--reason", "it was killed")
     assert said.exit_code == 0, (said.output, said.exception)
     assert "runs in the background, process " in said.stdout
     pid, log = find_pid(site), site.state / "rollout-1.log"
@@ -85,6 +86,15 @@ def test_one_is_steered_killed_gone_on_with_in_the_background_and_taken_back(
         words[words.index("--epoch") + 1] for node in site.nodes.values() for words in node.words if "--epoch" in words
     }
     assert epochs == {"1", "2"}
+    told = [entry.act for entry in Chain(site.state).read_entries() if entry.act.who != "dsops"]
+    steered = [(act.verb, act.why, act.epoch.number) for act in told if act.verb.startswith("rollout")]
+    assert steered == [
+        ("rollout start", "new build", 1),
+        ("rollout pause", "lunch", 1),
+        ("rollout resume", "goes on", 1),
+        ("rollout resume", "it was killed", 2),
+        ("rollout abort", "no", 2),
+    ]
 
 
 def test_ctrl_c_leaves_the_nodes_as_they_are_and_says_how_to_go_on(site: Site) -> None:

@@ -258,5 +258,93 @@ def test_what_waits_for_a_node_goes_out_after_it_and_not_at_all_when_it_must_go_
     desk.send(back, kept)
     assert (desk.busy[("gpu1", True)], desk.waiting) == (back, {})
     desk.send(Drain("gpu1", "x"), kept)
-    desk.hold()
+    desk.hold(True)
     assert desk.waiting == {}
+
+
+# --- a helper that is away for a moment --------------------------------------------------------------------------
+
+AWAY = "the helper cannot be reached (Connection refused)"
+
+
+def test_a_helper_that_is_away_for_a_moment_is_asked_again_and_nobody_is_stuck(tmp_path: Path) -> None:
+    world, store, heard = make_world(), Store(tmp_path, SITE), Heard()
+    pauses: list[float] = []
+    world.on_pause = pauses.append
+    world.nodes["gpu1"].is_away = 2
+    runner = make_runner(store, start(store, world), world, heard)
+    runner.turn()
+    assert world.nodes["gpu1"].share == 1
+    assert (len(pauses), sum(pauses) <= 20) == (2, True)
+    runner.turn()
+    assert "gpu1: took it (asked 3 times): nobody was there to do it for a moment" in heard.told
+    assert any("gpu1: took it (asked 3 times)" in line.says for line in store.read_lines(1))
+    assert runner.go().status is Status.DONE
+
+
+def test_a_helper_that_stays_away_holds_it_and_it_is_said_how_often_it_was_asked(tmp_path: Path) -> None:
+    world, store = make_world(), Store(tmp_path, SITE)
+    world.nodes["gpu1"].is_away = 3
+    runner = make_runner(store, start(store, world), world)
+    for _ in range(2):
+        runner.turn()
+        world.sleep(20.0)
+    assert runner.rollout.parts[0].stand is Stand.STUCK
+    assert runner.rollout.hold == f"gpu1: refuses: {AWAY} (asked 3 times)"
+    assert len([order for order, _ in world.said if order.node == "gpu1"]) == 3
+
+
+def test_a_refusal_is_not_asked_again(tmp_path: Path) -> None:
+    world, store = make_world(), Store(tmp_path, SITE)
+    world.nodes["gpu1"].refuses = "the passport was made on other hardware"
+    runner = make_runner(store, start(store, world), world)
+    for _ in range(2):
+        runner.turn()
+    assert len(world.said) == 1
+
+
+def test_what_must_not_go_forward_any_more_is_not_asked_again(tmp_path: Path) -> None:
+    world, store, heard = make_world(), Store(tmp_path, SITE), Heard()
+    world.nodes["gpu1"].is_away = 1
+    runner = make_runner(store, start(store, world), world, heard)
+    world.on_pause = lambda _: runner.take(Abort(world.at, "kim", "no"))
+    runner.turn()
+    assert runner.go().status is Status.ABORTED
+    assert world.reached == {"gpu1"}
+    assert (world.nodes["gpu1"].share, world.nodes["gpu1"].active) == (0, OLD)
+    assert f"gpu1: could not be told ({AWAY}; not asked again, for nothing goes forward now)" in heard.told
+
+
+def test_one_that_must_go_back_is_asked_again_while_nothing_goes_forward(tmp_path: Path) -> None:
+    world, store = make_world(), Store(tmp_path, SITE)
+    runner = make_runner(store, start(store, world), world)
+    runner.turn()
+    world.nodes["gpu1"].is_away = 2
+    runner.take(Abort(world.at, "kim", "no"))
+    runner.turn()
+    assert (world.nodes["gpu1"].share, world.nodes["gpu1"].is_away) == (0, 0)
+
+
+def test_who_lost_its_say_meanwhile_does_not_ask_again(tmp_path: Path) -> None:
+    world, store = make_world(), Store(tmp_path, SITE)
+    world.nodes["gpu1"].is_away = 1
+    runner = make_runner(store, start(store, world), world)
+    world.on_pause = lambda _: take_epoch(tmp_path, inventory=SITE) and None
+    with pytest.raises(FencedError):
+        runner.go()
+    assert len(world.said) == 1
+
+
+def test_a_node_that_refuses_to_go_back_is_told_of_and_left_to_a_person(tmp_path: Path) -> None:
+    world, store = make_world(), Store(tmp_path, SITE)
+    runner = make_runner(store, start(store, world), world)
+    runner.turn()
+    world.nodes["gpu1"].refuses = "there is no good release to go back to"
+    for verdict in (Status.ABORTING, Status.ABORTED):
+        store.ask(runner.kept, "abort", who="kim", reason="no", at=world.at)
+        for _ in range(3):
+            if not runner.rollout.is_over:
+                runner.turn()
+                world.sleep(20.0)
+        assert runner.rollout.status is verdict
+        assert "refuses: there is no good release to go back to" in runner.rollout.parts[0].reason

@@ -17,12 +17,14 @@ from dsops.control.rollout.view import (
     render_meaning,
     render_memory,
     render_next,
+    render_reasons,
     render_span,
     render_steps,
     to_data,
 )
 from dsops.control.rollout.watch import Lines, open_screen
-from dsops.core.rollout_state import Judged, Judgement, Rollout, Stand
+from dsops.core.rollout_events import Abort, Pause
+from dsops.core.rollout_state import Judged, Judgement, Rollout, Stand, Status, Trial
 from rich.console import Console
 
 from tests.control.rollout.world import NEW, OLD, SITE, World, make_rollout, make_runner, make_world, start
@@ -78,6 +80,57 @@ def test_one_that_failed_says_why_and_what_is_refused_from_now_on(tmp_path: Path
     assert f"rollout 1 of {NEW}: taken back" in shown
     assert "too rare to be chance" in shown
     assert f"no node may take {NEW}: failed requests: " in render_memory(runner.memory, at=world.at)[-1]
+
+
+def test_one_that_a_person_took_back_is_not_said_to_be_refused(tmp_path: Path) -> None:
+    world = make_world(3)
+    runner = make_run(tmp_path, world, turns=3)
+    runner.take(Abort(world.at, "ann", "no"), who="ann")
+    assert render_next(runner.rollout, at=world.at) == [
+        "It goes back: aborted by ann: no",
+        "Next: gpu1 must still go back.",
+    ]
+    assert render_line(runner.rollout).endswith("; goes back: aborted by ann: no")
+    for _ in range(2):
+        runner.turn()
+    assert render_next(runner.rollout, at=world.at) == ["It is over: aborted by ann: no."]
+    assert show(runner.rollout, at=world.at).count("aborted by ann: no") == 1
+    done = replace(runner.rollout, status=Status.DONE, failed="", said="done, without gpu2")
+    assert render_next(done, at=world.at) == ["It is over: done, without gpu2."]
+
+
+def test_what_waits_for_a_person_says_so(tmp_path: Path) -> None:
+    world = make_world(3)
+    runner = make_run(tmp_path, world, turns=4)
+    runner.take(Pause(world.at, "ann", "lunch"), who="ann")
+    runner.turn()
+    assert render_next(runner.rollout, at=world.at) == [
+        "It holds: paused by ann: lunch",
+        "Next: 5 %, not before `dsops rollout resume` and 20 s of baking.",
+    ]
+    held = replace(runner.rollout, rules=replace(runner.rollout.rules, hold_at=1), trial=Trial(is_passed=True))
+    assert "`dsops rollout resume`" in render_coming(replace(held, status=Status.RUNNING))
+    assert "resume" not in render_coming(replace(held, status=Status.RUNNING, ended=True))
+
+
+def test_a_lost_node_is_whole_on_a_narrow_screen_and_its_ways_on_are_named(tmp_path: Path) -> None:
+    world = make_world(3)
+    runner = make_run(tmp_path, world, turns=3)
+    world.nodes["gpu1"].is_dead = True
+    for _ in range(20):
+        runner.turn()
+        world.sleep(20.0)
+    shown = show(runner.rollout, at=world.at, width=80)
+    assert "gpu1  1 %    lost: counts as" in shown
+    assert "…" not in shown
+    assert shown.count("unreachable for 5 min") == 1
+    assert "Mend gpu1; or go on without: `dsops rollout resume`" in shown
+
+
+def test_a_reason_of_many_nodes_is_said_once() -> None:
+    rollout = make_rollout(make_world(9))
+    parts = tuple(replace(part, stand=Stand.OUT, reason="drained: disks") for part in rollout.parts)
+    assert render_reasons(replace(rollout, parts=parts)) == ["gpu1, gpu2, gpu3, gpu4, gpu5 and 4 more: drained: disks"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def tally(count: int, rate: float) -> Tally:
 
 @dataclass
 class Node:
-    """What one node has, and what its counters say."""
+    """What one node has, and what its counters say. is_away: its helper is, for so many of the next orders."""
 
     name: str
     active: str = OLD
@@ -40,6 +40,7 @@ class Node:
     bad: tuple[str, ...] = ()
     is_dead: bool = False
     refuses: str = ""
+    is_away: int = 0
     epoch: Epoch = NO_EPOCH
     counts: dict[str, ReleaseTally] = field(default_factory=dict)
 
@@ -70,6 +71,9 @@ class Node:
     def tell(self, order: Order, epoch: Epoch) -> Told:
         if self.is_dead:
             return Told(lost="the connection broke")
+        if self.is_away:
+            self.is_away -= 1
+            return Told(refused="the helper cannot be reached (Connection refused)", is_away=True)
         if (epoch.number, epoch.holder) < (self.epoch.number, self.epoch.holder) or self.refuses:
             return Told(refused=self.refuses or f"epoch {epoch.number} is older than {self.epoch.number}")
         self.epoch = epoch
@@ -100,6 +104,7 @@ class World:
     reached: set[str] = field(default_factory=set)
     on_sleep: Callable[["World"], None] = lambda _: None
     on_tell: Callable[[Order], None] = lambda _: None
+    on_pause: Callable[[float], None] = lambda _: None
     loses: int = 0
 
     def look(self) -> tuple[Seen, ...]:
@@ -168,5 +173,5 @@ def make_runner(store: Store, kept: Kept, world: World, heard: Heard | None = No
     """On the world's clock, 20 s from look to look."""
     heard = heard or Heard()
     runner = build_runner(store, kept, world, tell=heard.told.append, show=heard.show, every=20.0)
-    desk = WaitingDesk(store, world, "why")
+    desk = WaitingDesk(store, world, "why", sleep=lambda seconds: world.on_pause(seconds))
     return replace(runner, now=lambda: world.at, sleep=world.sleep, desk=desk)

@@ -58,7 +58,8 @@ class Order:
 class Play:
     """rate: what the release fails; is_late: only where it has all the traffic, so that no canary can show it.
 
-    faults: how likely each is in a minute. at: true seconds; skew: of the control host's clock.
+    faults: how likely each is in a minute. at: true seconds; skew: of the control host's clock. is_idle: no client
+    asks anything.
     """
 
     seed: str
@@ -80,6 +81,7 @@ class Play:
     told: int = 0
     away_until: float = 0.0
     tell: Tell | None = None
+    is_idle: bool = False
 
     @property
     def reached(self) -> list[Server]:
@@ -92,7 +94,13 @@ class Play:
 
 
 def play_rollout(
-    seed: str, *, size: int = SIZE, rate: float | None = None, faults: float = 0.02, tell: Tell | None = None
+    seed: str,
+    *,
+    size: int = SIZE,
+    rate: float | None = None,
+    faults: float = 0.02,
+    tell: Tell | None = None,
+    is_idle: bool = False,
 ) -> Play:
     """From begin to its end, or for a day. Raises Broken, with the seed. tell: hears every order and every word."""
     rng = Random(seed)
@@ -103,7 +111,7 @@ def play_rollout(
     at = 1_000_000.0
     look = Look(at, tuple(one.look(at=at, has_samples=True) for one in servers.values()))
     rollout = begin(NEW, id="1", who="ann", reason="newer", epoch=Epoch(5, "here"), rules=Rules(), look=look)
-    play = Play(seed, rate, is_late, faults, rng, servers, rollout, at, tell=tell)
+    play = Play(seed, rate, is_late, faults, rng, servers, rollout, at, tell=tell, is_idle=is_idle)
     end = at + HOURS * 3600
     try:
         while play.at < end and not play.rollout.is_over:
@@ -128,8 +136,10 @@ def play_look(play: Play) -> None:
     ill, well = {NEW: play.rate, OLD: NORMAL}, {NEW: NORMAL, OLD: NORMAL}
     for server in play.servers.values():
         rates = ill if not play.is_late or server.share_of(NEW) == 100 else well
+        most = min(int(seconds), 600)
+        requests = 0 if play.is_idle else most
         server.pass_time(
-            play.rng, at=play.at, seconds=min(seconds, 600.0), rates=rates, requests=min(int(seconds), 600)
+            play.rng, at=play.at, seconds=min(seconds, 600.0), rates=rates, requests=requests, samples=most // 2
         )
     seen = tuple(
         server.look(at=play.at, has_samples=play.rng.random() > play.faults) for server in play.servers.values()

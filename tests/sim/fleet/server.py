@@ -56,8 +56,10 @@ class Server:
             self.state, _ = node.step(self.state, Done(at, keep_warm=not self.alone), POLICY)
         self.ever = max(self.ever, self.share_of(NEW))
 
-    def pass_time(self, rng: Random, *, at: float, seconds: float, rates: dict[str, float], requests: int) -> None:
-        """Loading ends, requests come, and the node's own watch looks at what serves."""
+    def pass_time(
+        self, rng: Random, *, at: float, seconds: float, rates: dict[str, float], requests: int, samples: int
+    ) -> None:
+        """Loading ends, clients' requests and dsops' own come, and the node's own watch looks at what serves."""
         if self.is_dead:
             return
         move = self.state.move
@@ -65,10 +67,16 @@ class Server:
             # Eight golden answers: a release that fails most of them does not get in.
             wrong = draw_failures(rng, 8, rates.get(move.release, 0.0))
             self.tell(Refuted(at, "wrong answers", True) if wrong >= 4 else Proven(at))
-        self._serve(rng, rates, requests)
+        self._serve(rng, rates, requests, samples if self.is_sampled(at) else 0)
         self._watch(rng, at=at, seconds=seconds, rates=rates)
 
-    def _serve(self, rng: Random, rates: dict[str, float], requests: int) -> None:
+    def is_sampled(self, at: float) -> bool:
+        """dsops asks both releases beside a canary, and one that has all of the traffic until it has baked."""
+        active = self.state.active
+        bakes = active is not None and active.stage is Stage.BAKING and at - active.since < POLICY.bake_seconds
+        return bakes or self.state.canary is not None
+
+    def _serve(self, rng: Random, rates: dict[str, float], requests: int, samples: int) -> None:
         share = self.share_of(NEW)
         is_open = not self.drained and not self.is_ejected
         for release, part in ((NEW, share), (OLD, 100 - share if self.state.active else 0)):
@@ -76,7 +84,7 @@ class Server:
                 continue
             counts = self.tallies.setdefault(release, [0, 0, 0, 0])
             real = requests * part // 100 if is_open else 0
-            synthetic = requests // 2 if 0 < share < 100 else 0
+            synthetic = samples if is_open else 0
             counts[0] += real
             counts[1] += draw_failures(rng, real, rates.get(release, 0.0))
             counts[2] += synthetic

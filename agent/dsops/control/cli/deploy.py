@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from dsops.control.audit import tell_deploy
+from dsops.control.audit import find_state, tell_deploy
 from dsops.control.bundle.checkout import find_root
 from dsops.control.fleet.inventory import Fleet
 from dsops.control.fleet.options import get_fleet, inventory_option
 from dsops.control.narrate import Narrator
+from dsops.control.rollout.guard import render_hold
 from dsops.core.errors import DsopsError
 
 HOST_KEY = "SSH host key error"
@@ -54,6 +55,7 @@ def render_command(root: Path, inventory: Path, *, limit: tuple[str, ...], dry: 
     argv += ["--dry"] if dry else ["-y"]
     argv += [f"-{'v' * verbose}"] if verbose else []
     argv += [word for name in limit for word in ("--limit", name)]
+    argv += render_hold(find_state(), inventory)
     return [*argv, str(inventory), "deploy/site.py"]
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 import click
 
 from dsops.control.fleet.epoch import read_epoch, take_epoch
-from dsops.control.fleet.inventory import get_fleet
+from dsops.control.fleet.inventory import Fleet, Server, get_fleet
 from dsops.control.fleet.options import NodeName, inventory_option, state_option, who
 from dsops.control.fleet.releases import choose_servers
 from dsops.control.fleet.ssh import run_node
+from dsops.control.rollout.backup import RAISE
+from dsops.control.rollout.notes import noting
+from dsops.core.decode import decode
+from dsops.core.state import Epoch
 
 
 @click.group()
@@ -40,11 +44,27 @@ def show(as_json: bool, state: Path, inventory: Path) -> None:
 @state_option
 @inventory_option
 def adopt(nodes: tuple[str, ...], reason: str, state: Path, inventory: Path) -> None:
-    """Make NODES believe this control host again, after it was restored or replaced. Ends the other one's say."""
+    """Make NODES believe this control host again, after it was restored or replaced. Ends the other one's say.
+
+    Name all of them: a node that is not named goes on believing the other one.
+    """
     fleet = get_fleet(inventory)
     servers = choose_servers(fleet, nodes)
-    mine = take_epoch(state, inventory=fleet.path)
-    for server in servers:
-        words = ["adopt", "--epoch", str(mine.number), "--holder", mine.holder, "--who", who(), "--reason", reason]
-        run_node(fleet, server, words, timeout=30)
-        click.echo(f"{server.name}: believes {mine.holder} from epoch {mine.number} on")
+    with noting(fleet.path, "epoch adopt", why=reason) as note:
+        note.nodes = ", ".join(server.name for server in servers)
+        mine = note.epoch = take_epoch(state, inventory=fleet.path)
+        for server in servers:
+            was = tell(fleet, server, mine, reason=reason)
+            if was.holder != mine.holder and was.number >= mine.number:
+                # The other one counts on from there, and nodes believe whoever has the higher number.
+                mine = note.epoch = take_epoch(state, inventory=fleet.path, above=was.number + RAISE)
+                tell(fleet, server, mine, reason=reason)
+            note.add(f"{server.name} believes it")
+            click.echo(f"{server.name}: believes {mine.holder} from epoch {mine.number} on")
+
+
+def tell(fleet: Fleet, server: Server, mine: Epoch, *, reason: str) -> Epoch:
+    """One node believes this number from now on; the one that it believed, none where an older node does not say."""
+    words = ["adopt", "--epoch", str(mine.number), "--holder", mine.holder, "--who", who(), "--reason", reason]
+    said = json.loads(run_node(fleet, server, [*words, "--json"], timeout=30))
+    return decode(Epoch, said["was"], where=server.name) if "was" in said else Epoch()

@@ -12,7 +12,7 @@ from dsops.control.fleet.inventory import get_fleet
 from dsops.control.fleet.options import inventory_option, state_option, who
 from dsops.control.rollout.backup import render_time
 from dsops.control.rollout.lock import Holder, break_lock, describe_holder, find_holders, find_lock, read_holder
-from dsops.control.rollout.notes import note
+from dsops.control.rollout.notes import noting
 from dsops.control.rollout.store import Store
 from dsops.core.errors import DsopsError
 
@@ -61,18 +61,25 @@ def break_(reason: str, i_know: bool, state: Path, inventory: Path) -> None:
     """
     fleet = get_fleet(inventory)
     path = find_lock(state, fleet.path)
+    with noting(fleet.path, "lock break", why=reason) as note:
+        holder = get_held(path, i_know=i_know)
+        note.add(f"held by {describe_holder(holder)} for {holder.what}")
+        # The fence first: whoever is stopped between the two has lost its say already.
+        note.epoch = take_epoch(state, inventory=fleet.path)
+        break_lock(path)
+    store, number = Store(state, fleet.path), note.epoch.number
+    if kept := store.find_active():
+        says = f"the lock of {describe_holder(holder)} was broken: {reason} (epoch {number})"
+        store.tell(kept, says, who=who(), at=time.time())
+    click.echo(f"{describe_holder(holder)} has no say any more, from epoch {number} on; `dsops rollout resume`")
+
+
+def get_held(path: Path, *, i_know: bool) -> Holder:
+    """Who holds it. Raises DsopsError when nobody does, or when it lives and nobody said that they know."""
     holder = read_holder(path)
     if holder is None or not holder.held:
         raise DsopsError("nobody holds it", where=str(path), mend="`dsops rollout resume` takes it")
     if not i_know:
         mend = f"`dsops rollout pause` or `abort`, or `kill {holder.pid}`; if it hears neither, add --i-know"
         raise DsopsError(f"{describe_holder(holder)} lives and holds it", where=str(path), mend=mend)
-    # The fence first: whoever is stopped between the two has lost its say already.
-    epoch = take_epoch(state, inventory=fleet.path)
-    break_lock(path)
-    note(fleet.path, "lock break", who=who(), why=reason, evidence=describe_holder(holder), epoch=epoch)
-    store = Store(state, fleet.path)
-    if kept := store.find_active():
-        says = f"the lock of {describe_holder(holder)} was broken: {reason} (epoch {epoch.number})"
-        store.tell(kept, says, who=who(), at=time.time())
-    click.echo(f"{describe_holder(holder)} has no say any more, from epoch {epoch.number} on; `dsops rollout resume`")
+    return holder

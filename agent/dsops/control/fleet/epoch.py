@@ -39,10 +39,13 @@ def find_state_folder(environ: Mapping[str, str], *, is_root: bool) -> Path:
     return Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "dsops"
 
 
-def take_epoch(folder: Path, *, inventory: Path) -> Epoch:
-    """The next number, on disk before it is told. A node that knows a higher one refuses. Raises DsopsError."""
+def take_epoch(folder: Path, *, inventory: Path, above: int = 0) -> Epoch:
+    """The next number, and higher than `above`, on disk before it is told. Raises DsopsError.
+
+    A node that knows a higher one refuses.
+    """
     with open_state(folder) as database:
-        return take_next(database, inventory)
+        return take_next(database, inventory, above=above)
 
 
 def read_epoch(folder: Path, *, inventory: Path) -> Epoch:
@@ -51,9 +54,9 @@ def read_epoch(folder: Path, *, inventory: Path) -> Epoch:
         return read_last(database, inventory)
 
 
-def take_next(database: sqlite3.Connection, inventory: Path) -> Epoch:
+def take_next(database: sqlite3.Connection, inventory: Path, *, above: int = 0) -> Epoch:
     """Within a transaction of `open_state`."""
-    number = _read(database, inventory) + 1
+    number = max(_read(database, inventory), above) + 1
     database.execute("REPLACE INTO epoch VALUES (?, ?)", (str(inventory.resolve()), number))
     return Epoch(number, get_holder(database))
 

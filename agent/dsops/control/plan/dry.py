@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsops.control.audit import find_state
 from dsops.control.cli.deploy import find_pyinfra
 from dsops.control.fleet.inventory import Fleet, Server
+from dsops.control.rollout.guard import render_hold
 from dsops.core.dry import Dry, parse_dry
 from dsops.core.errors import DsopsError
 
@@ -48,6 +50,7 @@ def render_command(
     """pyinfra's line, which changes nothing."""
     argv = [str(program or find_pyinfra()), "--chdir", str(root), "--dry", "--json", "--data", f"{KEY}={book}"]
     argv += [word for name in limit for word in ("--limit", name)]
+    argv += render_hold(find_state(), inventory)
     return [*argv, str(inventory), "deploy/site.py"]
 
 

@@ -1,7 +1,7 @@
 """How a release can come in on each node, from the memory that is really free there, and what that costs. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsops.control.rollout.preflight import Known
 from dsops.core.errors import DsopsError
@@ -15,26 +15,32 @@ DRAIN_SECONDS = 120.0
 WORDS = {
     Way.BESIDE: "in the second slot, beside the one that serves",
     Way.DRAIN: "drained first, for two copies do not fit",
+    Way.SPARE: "drained once a spare node serves it, for two copies do not fit",
 }
+EMPTY = "whole: it serves nothing yet"
 
 
 @dataclass(frozen=True)
 class Place:
-    """One node. why: how one knows; alone: two copies do not fit there. cost: None where nobody can say."""
+    """One node. why: how one knows; alone: two copies do not fit there. cost: None where nobody can say.
+
+    is_empty: no release serves there.
+    """
 
     node: str
     way: Way
     why: tuple[str, ...]
     cost: Cost | None
+    is_empty: bool = False
 
     @property
     def alone(self) -> bool:
-        return self.way is Way.DRAIN
+        return self.way in (Way.DRAIN, Way.SPARE)
 
     @property
     def says(self) -> str:
         """How it comes in."""
-        return WORDS.get(self.way, self.way)
+        return EMPTY if self.is_empty else WORDS[self.way]
 
 
 def find_place(known: Known, release: str, *, peers: Sequence[Known], unavailable: int) -> Place | DsopsError:
@@ -44,17 +50,21 @@ def find_place(known: Known, release: str, *, peers: Sequence[Known], unavailabl
         why = "an older node does not say how much memory is free: it refuses by itself what does not fit"
         return Place(known.name, Way.BESIDE, (why,), None)
     placed = find_placement(question)
-    if placed.way in WORDS:
-        return Place(known.name, placed.way, placed.reasons, placed.cost)
-    return _refuse(known, release, placed)
-
-
-def _refuse(known: Known, release: str, placed: Placement) -> DsopsError:
     if placed.way is Way.SPARE:
-        mend = f"bring it to {placed.node} alone first: `dsops rollout start {release} {placed.node} --reason ...`"
-    else:
+        placed = _place_after(question, placed)
+    if placed.way is Way.REFUSE:
         mend = "free memory there, or bring a smaller quantization"
-    return DsopsError(f"no capacity for {release}: {'; '.join(placed.reasons)}", where=known.name, mend=mend)
+        return DsopsError(f"no capacity for {release}: {'; '.join(placed.reasons)}", where=known.name, mend=mend)
+    return Place(known.name, placed.way, placed.reasons, placed.cost, is_empty=not known.seen.active)
+
+
+def _place_after(question: Question, spare: Placement) -> Placement:
+    """Once the spare node serves, this one is drained; refused where it could not be even then."""
+    others = [peer for peer in question.peers if peer.node != spare.node]
+    after = find_placement(replace(question, peers=(*others, Peer(spare.node, is_serving=True))))
+    if after.way is not Way.DRAIN:
+        return Placement(Way.REFUSE, spare.node, (*spare.reasons, f"once that one serves: {after.reasons[1]}"), None)
+    return replace(spare, reasons=(*spare.reasons, "drained once that one serves"), cost=after.cost)
 
 
 def build_question(known: Known, release: str, *, peers: Sequence[Known], unavailable: int) -> Question | None:
@@ -105,5 +115,5 @@ def find_warm(known: Known) -> Need | None:
 
 
 def _build_peer(known: Known) -> Peer:
-    is_spare = known.is_there and not known.seen.active
+    is_spare = known.is_there and not known.seen.active and not known.seen.drained
     return Peer(known.name, known.seen.is_serving and known.seen.is_reachable, is_spare, find_room(known))

@@ -25,15 +25,27 @@ STARTS = 120.0  # for a node to take an order: what must be copied first lies ho
 ALERTS = 3.0
 # A drain that waited long enough for what is in flight did drain.
 STILL_IN_FLIGHT = 3
+# What `dsops node` says while the helper or the gateway is restarted, which is over in a moment.
+AWAY = (
+    "the helper cannot be reached",
+    "the helper ended before it answered",
+    "no gateway runs on this server",
+    "the gateway did not do it",
+)
 Order = Activate | Widen | Back | Drain | Undrain
 
 
 @dataclass(frozen=True)
 class Told:
-    """What became of an order. refused: the node itself said no; lost: nobody knows whether it heard it."""
+    """What became of an order. refused: the node itself said no; lost: nobody knows whether it heard it.
+
+    is_away: it said no because what does such things there was not running. tries: how often it was asked.
+    """
 
     refused: str = ""
     lost: str = ""
+    is_away: bool = False
+    tries: int = 1
 
 
 class Doors(Protocol):
@@ -87,7 +99,8 @@ class RealDoors:
             return Told(lost=str(error))
         if done.code == 0 or (done.code == STILL_IN_FLIGHT and isinstance(order, Drain)):
             return Told()
-        return Told(refused=str(parse_failure(done, server=server, command=shlex.join(words)).what))
+        said = parse_failure(done, server=server, command=shlex.join(words)).what
+        return Told(refused=said, is_away=any(words in said for words in AWAY))
 
 
 def render_order(order: Order, epoch: Epoch, *, who: str, reason: str) -> tuple[Sequence[str], float]:

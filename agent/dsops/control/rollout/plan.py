@@ -1,6 +1,5 @@
 """What a rollout will do, and what it costs on each node, said before anything changes. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Group, RenderableType
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from dsops.control.rollout.costs import Place
 from dsops.control.rollout.preflight import Situation, find_absent
-from dsops.control.rollout.view import render_span
+from dsops.control.rollout.view import name_some, render_span
 from dsops.core.rollout_state import Rollout
 from dsops.core.spread import plan_step
 
@@ -42,7 +41,7 @@ def render_course(course: Course) -> RenderableType:
     for column in ("safe after", "whole after", "back in"):
         table.add_column(column, justify="right", no_wrap=True)
     places = {place.node: place for place in course.places}
-    parts = course.rollout.parts
+    parts = course.rollout.members
     for part in parts[:MANY]:
         words = (part.node, part.before or "-", *_render_place(places.get(part.node)))
         table.add_row(*(escape(word) for word in words))
@@ -74,34 +73,27 @@ def render_words(course: Course) -> list[str]:
 
 def render_steps(rollout: Rollout) -> list[str]:
     """`1 %: gpu1 with 1 % of its requests`."""
-    parts, lines = rollout.parts, []
+    parts, lines = rollout.members, []
     for index, percent in enumerate(rollout.rules.steps):
         nodes, share = plan_step(percent, len(parts), is_first=index == 0)
         names = name_some([part.node for part in parts[:nodes]])
-        alone = any(part.alone for part in parts[:nodes])
-        all_at_once = ", or with all where two copies do not fit" if alone and share < 100 else ""
+        whole = any(part.alone or not part.before for part in parts[:nodes])
+        all_at_once = ", or with all where two copies do not fit or nothing serves" if whole and share < 100 else ""
         lines.append(
             f"{percent:>3} %: {names} with {share} % of {'its' if nodes == 1 else 'their'} requests{all_at_once}"
         )
     return lines
 
 
-def name_some(names: Sequence[str], most: int = 6) -> str:
-    """`gpu1, gpu2 and 8 more`."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
-
-
 def to_data(course: Course) -> dict[str, object]:
     """The same for machines."""
     rollout = course.rollout
-    steps = [plan_step(p, len(rollout.parts), is_first=i == 0) for i, p in enumerate(rollout.rules.steps)]
+    steps = [plan_step(p, len(rollout.members), is_first=i == 0) for i, p in enumerate(rollout.rules.steps)]
     return {
         "release": rollout.release,
         "rules": asdict(rollout.rules),
         "nodes": [asdict(place) for place in course.places],
-        "order": [part.node for part in rollout.parts],
+        "order": [part.node for part in rollout.members],
         "steps": [
             {"percent": percent, "nodes": nodes, "share": share}
             for percent, (nodes, share) in zip(rollout.rules.steps, steps, strict=True)

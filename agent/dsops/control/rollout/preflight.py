@@ -47,7 +47,8 @@ class Known:
 class Situation:
     """All that is known before a rollout. named: the operator named the nodes, so that none may be missing.
 
-    active: the rollout that is under way. alerts: what fires, or why that cannot be said.
+    active: the rollout that is under way. alerts: what fires, or why that cannot be said. others: of the same pools,
+    which it is not for.
     """
 
     nodes: tuple[Known, ...]
@@ -55,12 +56,19 @@ class Situation:
     active: Kept | None = None
     alerts: tuple[str, ...] = ()
     named: bool = False
+    others: tuple[Known, ...] = ()
 
 
 def look_before(fleet: Fleet, servers: Sequence[Server]) -> tuple[Known, ...]:
     """Asks every agent and every store at once."""
     asked = ask_all(servers, lambda server: _look_before(fleet, server), deadline=ASKING)
     return tuple(one.value or Known(one.server, doors.find_absent(one.server), reason=one.reason) for one in asked)
+
+
+def look_aside(servers: Sequence[Server]) -> tuple[Known, ...]:
+    """Nodes that it is not for: only whether they serve."""
+    asked = ask_all(servers, lambda server: look_at(server)[1], deadline=ASKING)
+    return tuple(Known(one.server, one.value or doors.find_absent(one.server), reason=one.reason) for one in asked)
 
 
 def _look_before(fleet: Fleet, server: Server) -> Known:
@@ -127,11 +135,14 @@ def _check_fleet(situation: Situation, release: str) -> Iterator[DsopsError]:
 
 def _check_reach(situation: Situation) -> Iterator[DsopsError]:
     absent, mend = find_absent(situation), "`dsops status`; `dsops doctor`"
-    if 2 * len(absent) > len(situation.nodes):
+    count = len(situation.nodes)
+    is_half = bool(absent) and 2 * len(absent) >= count
+    if is_half:
         names = ", ".join(known.name for known in absent[:LISTED])
-        what = f"{len(absent)} of {len(situation.nodes)} nodes cannot be asked, which is over half of them: {names}"
-        yield DsopsError(what, mend=mend)
-    if situation.named or 2 * len(absent) > len(situation.nodes):
+        share = "half" if 2 * len(absent) == count else "over half"
+        what = f"{len(absent)} of {count} nodes cannot be asked, which is {share} of them: {names}"
+        yield DsopsError(what, mend=f"{mend}; or name the nodes that are to have it")
+    if situation.named or is_half:
         yield from (DsopsError(f"cannot be asked: {known.reason}", where=known.name, mend=mend) for known in absent)
 
 

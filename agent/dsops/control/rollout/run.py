@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dsops.control.rollout.doors import Doors, Order, Told
 from dsops.control.rollout.memory import Memory, parse_memory, remember
+from dsops.control.rollout.notes import note_turn
 from dsops.control.rollout.store import Asked, FencedError, Kept, Store
 from dsops.core.errors import DsopsError
 from dsops.core.rollout import step
@@ -17,6 +18,8 @@ from dsops.core.rollout_state import Rollout, Status, parse_rollout
 
 EVERY = 3.0  # seconds between two looks
 ENDING = 150.0  # for orders that are on their way when it is over
+# A node whose helper is away for a moment, as in a restart (2 s), is asked again after so many seconds.
+PAUSES = (3.0, 12.0)
 PERSONS: dict[str, Callable[[float, str, str], Event]] = {"pause": Pause, "resume": Resume, "abort": Abort}
 Key = tuple[str, bool]
 Step = Callable[[Rollout, Event], tuple[Rollout, tuple[Effect, ...]]]
@@ -26,7 +29,7 @@ Step = Callable[[Rollout, Event], tuple[Rollout, tuple[Effect, ...]]]
 class Desk:
     """Sends orders, each in a thread of its own, and one at a time to a node; going back waits for nothing.
 
-    busy: what is on its way; waiting: what goes to the same node after it.
+    busy: what is on its way; waiting: what goes to the same node after it. is_held: nothing goes forward now.
     """
 
     store: Store
@@ -35,6 +38,8 @@ class Desk:
     answers: "queue.Queue[tuple[Order, Told | Exception]]" = field(default_factory=queue.Queue)
     busy: dict[Key, Order] = field(default_factory=dict)
     waiting: dict[Key, Order] = field(default_factory=dict)
+    is_held: bool = False
+    sleep: Callable[[float], None] = time.sleep
 
     def send(self, order: Order, kept: Kept) -> None:
         """What is asked again while it is on its way is not sent twice."""
@@ -53,10 +58,25 @@ class Desk:
     def deliver(self, order: Order, kept: Kept) -> None:
         """Asks first whether this controller has a say still."""
         try:
-            self.check(order, kept)
-            self.answers.put((order, self.doors.tell(order, kept.epoch, reason=self.reason)))
+            self.answers.put((order, self.ask(order, kept)))
         except Exception as error:  # told to whoever collects: fenced off, or a bug
             self.answers.put((order, error))
+
+    def ask(self, order: Order, kept: Kept, pauses: tuple[float, ...] = PAUSES) -> Told:
+        """Again for a short while where nobody was there to do it, unless it must not be done any more."""
+        self.check(order, kept)
+        told = self.doors.tell(order, kept.epoch, reason=self.reason)
+        if not told.is_away or not pauses:
+            return replace(told, tries=1 + len(PAUSES) - len(pauses))
+        self.sleep(pauses[0])
+        if self.is_off(order):
+            return Told(lost=f"{told.refused}; not asked again, for nothing goes forward now")
+        return self.ask(order, kept, pauses[1:])
+
+    def is_off(self, order: Order) -> bool:
+        """Whether it was overtaken while it waited."""
+        is_forward = not isinstance(order, Back | Undrain)
+        return is_forward and (self.is_held or (order.node, True) in self.busy)
 
     def check(self, order: Order, kept: Kept) -> None:
         """Going back does not wait for a disk that cannot be read: the node itself refuses an old epoch."""
@@ -68,9 +88,11 @@ class Desk:
             if not isinstance(order, Back):
                 raise
 
-    def hold(self) -> None:
-        """Nothing that waits goes forward any more."""
-        self.waiting = {key: order for key, order in self.waiting.items() if isinstance(order, Back | Undrain)}
+    def hold(self, is_held: bool) -> None:
+        """Whether what waits, or is to be asked again, may go forward."""
+        self.is_held = is_held
+        if is_held:
+            self.waiting = {key: order for key, order in self.waiting.items() if isinstance(order, Back | Undrain)}
 
     def collect(self, kept: Kept, *, wait: float = 0.0) -> list[tuple[Order, Told]]:
         """What came back; what waited for it goes out. Raises what an order ran into."""
@@ -131,8 +153,8 @@ class Runner:
         at = self.now()
         memory = remember(self.memory, effects, at=at)
         says = [effect.text for effect in effects if isinstance(effect, Say)]
-        if memory.halted and memory.halted != self.memory.halted:
-            says.append(f"the fleet is halted: {memory.halted}")
+        halted = memory.halted if memory.halted != self.memory.halted else ""
+        says += [f"the fleet is halted: {halted}"] if halted else []
         try:
             self.kept = self.store.save(
                 self.kept,
@@ -148,14 +170,15 @@ class Runner:
         except DsopsError:
             self.go_back_unwritten([effect for effect in effects if isinstance(effect, Back)])
             raise
-        self.rollout, self.memory = after, memory
-        if after.status is not Status.RUNNING or after.hold:
-            self.desk.hold()
+        before, self.rollout, self.memory = self.rollout, after, memory
+        self.desk.hold(after.status is not Status.RUNNING or bool(after.hold))
         for sentence in says:
             self.tell(sentence)
         for effect in effects:
             if not isinstance(effect, Say | Mark | Fell):
                 self.send(effect)
+        if isinstance(event, Look):  # what a person asked, their command tells
+            note_turn(self.store.inventory, before, after, halted=halted)
 
     def go_back_unwritten(self, orders: list[Back]) -> None:
         """Taking traffic away never waits for a disk. Everything else does."""
@@ -170,14 +193,17 @@ class Runner:
     def take_answers(self, *, wait: float = 0.0) -> None:
         """A node's refusal is an event; what was lost is asked for again after a look."""
         for order, told in self.desk.collect(self.kept, wait=wait):
+            again = f" (asked {told.tries} times)" if told.tries > 1 else ""
             if told.lost:
                 self.note(f"{order.node}: could not be told ({told.lost})")
             elif told.refused.startswith(f"epoch {self.kept.epoch.number} is "):
                 raise refused_by_node(order.node, told.refused)
-            elif told.refused and not self.rollout.is_over and not isinstance(order, Back | Undrain):
-                self.take(Refused(self.now(), order.node, told.refused))
+            elif told.refused and not self.rollout.is_over and not isinstance(order, Undrain):
+                self.take(Refused(self.now(), order.node, told.refused + again))
             elif told.refused:
-                self.note(f"{order.node}: refused: {told.refused}")
+                self.note(f"{order.node}: refused: {told.refused}{again}")
+            elif again:
+                self.note(f"{order.node}: took it{again}: nobody was there to do it for a moment")
 
     def take_order(self, asked: Asked) -> None:
         """What a person asked through the store. A refusal is their answer."""

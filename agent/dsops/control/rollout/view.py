@@ -40,6 +40,7 @@ def render(rollout: Rollout, *, at: float, width: int = 100) -> RenderableType:
         Text(render_head(rollout, at=at), "bold"),
         Text(render_steps(rollout)),
         render_nodes(rollout, width=width),
+        *(Text(line) for line in render_reasons(rollout)),
     ]
     if rollout.trial.judged:
         parts.append(render_gates(rollout))
@@ -73,24 +74,23 @@ def render_nodes(rollout: Rollout, *, width: int) -> Table:
     """One row a node: its lanes, where it stands, and what both releases showed there in this step."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("node", "lanes", "stands"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column != "stands")
     for column in ("new: requests", "failed", "old: requests", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
     shown, rest = choose_parts(rollout)
     for part in shown:
         table.add_row(*(escape(word) for word in _render_row(part, is_narrow=width < 100)))
     if rest:
-        table.add_row(f"{rest} more", "", STANDS[Stand.WAITS], "", "", "", "", "")
+        table.add_row(f"{rest} more", "", STANDS[Stand.WAITS], "", "", "", "")
     return table
 
 
 def choose_parts(rollout: Rollout) -> tuple[tuple[Part, ...], int]:
     """Those that are worth a row, and how many others only wait."""
-    if len(rollout.parts) <= MANY:
-        return rollout.parts, 0
-    shown = tuple(part for part in rollout.parts if part.stand is not Stand.WAITS)
-    return shown, len(rollout.parts) - len(shown)
+    if len(rollout.members) <= MANY:
+        return rollout.members, 0
+    shown = tuple(part for part in rollout.members if part.stand is not Stand.WAITS)
+    return shown, len(rollout.members) - len(shown)
 
 
 def _render_row(part: Part, *, is_narrow: bool) -> list[str]:
@@ -104,8 +104,16 @@ def _render_row(part: Part, *, is_narrow: bool) -> list[str]:
         _count(_failures(new), new.requests),
         _count(old.requests),
         _count(_failures(old), old.requests),
-        part.reason,
     ]
+
+
+def render_reasons(rollout: Rollout) -> list[str]:
+    """Why nodes stand where they do, each reason once; what the whole rollout suffers is said elsewhere."""
+    told: dict[str, list[str]] = {}
+    for part in rollout.parts:
+        if part.reason and part.reason != rollout.failed and f"{part.node}: {part.reason}" not in rollout.hold:
+            told.setdefault(part.reason, []).append(part.node)
+    return [f"{name_some(nodes)}: {reason}" for reason, nodes in told.items()]
 
 
 def render_lanes(share: int) -> str:
@@ -118,7 +126,8 @@ def render_stand(part: Part) -> str:
     """Where it stands, in words."""
     wants = f" to {part.wants} %" if part.stand is Stand.COMES and part.wants else ""
     drained = ", drained" if part.drained else ""
-    serving = "" if part.is_serving or part.drained else ", serves nothing"
+    is_told = part.is_serving or part.drained or part.stand is Stand.LOST
+    serving = "" if is_told else ", serves nothing"
     return f"{STANDS[part.stand]}{wants}{drained}{serving}"
 
 
@@ -126,7 +135,8 @@ def render_gates(rollout: Rollout) -> Table:
     """What each gate says of this step, and what that means."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("gates", no_wrap=True)
-    table.add_column("because", overflow="fold")
+    samples = max(rollout.trial.tested, rollout.trial.passed_at)
+    table.add_column(f"because, at {samples:,} samples", overflow="fold")
     table.add_column("which means", overflow="fold")
     for one in rollout.trial.judged:
         table.add_row(one.judgement.upper(), escape(one.says), render_meaning(one))
@@ -146,29 +156,45 @@ def render_meaning(judged: Judged) -> str:
 def render_next(rollout: Rollout, *, at: float) -> list[str]:
     """What holds it, what comes next and when at the earliest."""
     if rollout.is_over:
-        why = rollout.failed or rollout.said
-        return [f"It is over: {rollout.status}{f' ({why})' if why else ''}."]
-    lines = [f"The release is refused from now on: {rollout.failed}"] if rollout.failed else []
-    lines += [f"It holds: {rollout.hold}"] if rollout.hold else []
-    if rollout.said and rollout.said != rollout.hold:
-        lines.append(rollout.said)
-    return [*lines, render_coming(rollout), *_render_age(rollout, at=at)]
+        return [f"It is over: {rollout.failed or rollout.said or rollout.status}."]
+    if rollout.status is Status.ABORTING:
+        lines = [f"It goes back: {rollout.failed}"]
+    else:
+        lines = [f"It holds: {rollout.hold}"] if rollout.hold else [rollout.said] if rollout.said else []
+    return [*lines, *_render_troubled(rollout), render_coming(rollout), *_render_age(rollout, at=at)]
+
+
+def _render_troubled(rollout: Rollout) -> list[str]:
+    """The way on for a person, where nodes are lost or stuck."""
+    troubled = [part.node for part in rollout.parts if part.stand in (Stand.LOST, Stand.STUCK)]
+    if not troubled or rollout.status is Status.ABORTING:
+        return []
+    names = name_some(troubled)
+    return [f"Mend {names}; or go on without: `dsops rollout resume`; or take it back: `dsops rollout abort`."]
 
 
 def render_coming(rollout: Rollout) -> str:
     """The next step, and what is still missing for it."""
     if rollout.status is Status.ABORTING:
         left = [part.node for part in rollout.parts if part.stand in (Stand.HAS, Stand.COMES, Stand.LEAVES)]
-        return f"Next: {', '.join(left) or 'nobody'} must still go back."
+        return f"Next: {name_some(left) or 'nobody'} must still go back."
     rules = rollout.rules
     minutes = rules.canary_minutes if rollout.step == 0 else rules.step_minutes
     bakes = minutes * 60 - rollout.baked
-    missing = [f"{render_span(bakes)} of baking"] if bakes > 0 else []
-    short = rules.min_sample - sum(part.new.requests for part in rollout.parts)
-    missing += [f"{short} more requests"] if short > 0 else []
+    missing = ["`dsops rollout resume`"] if _wants_person(rollout) else []
+    missing += [f"{render_span(bakes)} of baking"] if bakes > 0 else []
+    short = rules.min_sample - sum(part.new.requests for part in rollout.members)
+    missing += [f"{short:,} more requests"] if short > 0 else []
     is_last = rollout.step + 1 >= len(rules.steps)
     aim = "it is done" if is_last else f"{rules.steps[rollout.step + 1]} %"
-    return f"Next: {aim}" + (f", not before {' and '.join(missing)}." if missing else ", as soon as the gates pass.")
+    words = ", ".join(missing[:-1]) + " and " * (len(missing) > 1) + "".join(missing[-1:])
+    return f"Next: {aim}" + (f", not before {words}." if missing else ", as soon as the gates pass.")
+
+
+def _wants_person(rollout: Rollout) -> bool:
+    """Whether it waits for a person's `resume`, however good it looks."""
+    is_held = rollout.trial.is_passed and rollout.percent == rollout.rules.hold_at and not rollout.ended
+    return rollout.status is Status.PAUSED or is_held
 
 
 def _render_age(rollout: Rollout, *, at: float) -> list[str]:
@@ -212,13 +238,19 @@ def _by(line: Line) -> str:
 def render_line(rollout: Rollout) -> str:
     """The picture in one line, for what is no terminal."""
     counts = {stand: [part.node for part in rollout.parts if part.stand is stand] for stand in Stand}
-    have = ", ".join(f"{part.node} {part.share} %" for part in rollout.parts if part.share)
-    new = sum(part.new.requests for part in rollout.parts)
-    failed = sum(_failures(part.new) for part in rollout.parts)
+    have = ", ".join(f"{part.node} {part.share} %" for part in rollout.members if part.share)
+    new = sum(part.new.requests for part in rollout.members)
+    failed = sum(_failures(part.new) for part in rollout.members)
     lost = f"; lost: {', '.join(counts[Stand.LOST])}" if counts[Stand.LOST] else ""
-    hold = f"; holds: {rollout.hold}" if rollout.hold else ""
+    hold = f"; holds: {rollout.hold}" if rollout.hold and not rollout.failed else ""
+    hold += f"; goes back: {rollout.failed}" if rollout.failed else ""
     counted = f"{new} requests, {failed} failed"
     return f"{rollout.status} {rollout.percent} %: {have or 'nobody has it'}; {counted}{lost}{hold}"
+
+
+def render_before(rollout: Rollout) -> str:
+    """The releases that it replaces, or replaced."""
+    return ", ".join(sorted({part.before for part in rollout.members if part.before}))
 
 
 def to_data(
@@ -248,6 +280,13 @@ def render_span(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def name_some(names: Sequence[str], most: int = 6) -> str:
+    """`gpu1, gpu2 and 8 more`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
 
 
 def render_clock(at: float) -> str:

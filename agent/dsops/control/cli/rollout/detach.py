@@ -16,10 +16,10 @@ DETACH = click.option(
 STARTS = 20.0  # seconds until it holds the lock
 
 
-def detach(site: Site, number: int, *, without_alerts: bool, every: float) -> None:
+def detach(site: Site, number: int, *, reason: str, without_alerts: bool, every: float) -> None:
     """Starts the controller and says where its words go. Raises DsopsError with them when it does not begin."""
     log = find_log(site.store.folder, number)
-    argv = [sys.executable, "-m", "dsops", "rollout", "resume", "--reason", "runs in the background"]
+    argv = [sys.executable, "-m", "dsops", "rollout", "resume", "--reason", reason]
     argv += ["--inventory", str(site.fleet.path), "--state", str(site.store.folder.resolve())]
     argv += ["--every", f"{every:g}"]
     argv += ["--without-alerts"] if without_alerts else []

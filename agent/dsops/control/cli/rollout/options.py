@@ -91,7 +91,7 @@ def run_rollout(
 
 def render_stopped(rollout: Rollout) -> str:
     """After Ctrl-C."""
-    have = ", ".join(f"{part.node} {part.share} %" for part in rollout.parts if part.share) or "no node has it"
+    have = ", ".join(f"{part.node} {part.share} %" for part in rollout.members if part.share) or "no node has it"
     return (
         f"Stopped looking. The nodes stay as they are ({have}), and each goes on watching its own canary.\n"
         "Go on: `dsops rollout resume`. Take it back: `dsops rollout abort --reason ...`."
@@ -102,16 +102,25 @@ def render_end(runner: Runner) -> list[str]:
     """How it ended, and what is left to know."""
     rollout, memory = runner.rollout, runner.memory
     if rollout.status is Status.DONE:
-        have = sum(part.share == 100 for part in rollout.parts)
-        lines = [f"{rollout.release} has all the traffic of {have} of {len(rollout.parts)} nodes."]
-        others = [f"{part.node} ({part.reason or part.stand})" for part in rollout.parts if part.share < 100]
+        have = sum(part.share == 100 for part in rollout.members)
+        lines = [f"{rollout.release} has all the traffic of {have} of {len(rollout.members)} nodes."]
+        others = [f"{part.node} ({part.reason or part.stand})" for part in rollout.members if part.share < 100]
         lines += [f"Not on {', '.join(others)}."] if others else []
         lines.append("It is on trial there for its bake window: `dsops status`; `dsops rollback` goes back.")
     else:
-        left = [part.node for part in rollout.parts if part.share]
+        left = [part.node for part in rollout.members if part.share and not part.is_shut]
         lines = [f"{rollout.release} was taken back: {rollout.failed or rollout.said or 'as it was asked'}."]
         lines += [f"Still on {', '.join(left)}: `dsops rollback {' '.join(left)}`."] if left else []
+        lines += [render_shut(part.node, rollout.release) for part in rollout.parts if part.is_shut]
     return lines + render_memory(memory, at=time.time())
+
+
+def render_shut(node: str, release: str) -> str:
+    """One that was empty before, and failed."""
+    return (
+        f"{node} is drained and has {release} still, for it has nothing to go back to: bring it another release with "
+        f"`dsops release activate ID {node}`, then `dsops undrain {node}`."
+    )
 
 
 def leave_order(

@@ -7,10 +7,11 @@ import click
 
 from dsops.control.cli.release.options import RELEASE
 from dsops.control.cli.rollout.options import REASON, open_site
+from dsops.control.fleet.epoch import read_epoch
 from dsops.control.fleet.options import inventory_option, state_option, who
 from dsops.control.rollout.memory import parse_memory
 from dsops.control.rollout.memory import reset as reset_memory
-from dsops.control.rollout.notes import note
+from dsops.control.rollout.notes import noting
 
 
 @click.command()
@@ -29,8 +30,12 @@ def reset(reason: str, unmark: str, state: Path, inventory: Path) -> None:
     def change(text: str) -> str:
         return reset_memory(parse_memory(text), who=who(), reason=reason, at=time.time(), unmark=unmark).to_json()
 
-    site.store.change_fleet(change)
-    note(site.fleet.path, "rollout reset", who=who(), why=reason, to=unmark, evidence=was.halted)
+    with noting(site.fleet.path, "rollout reset", why=reason, to=unmark) as note:
+        note.epoch = read_epoch(state, inventory=site.fleet.path)
+        note.add(f"it was halted: {was.halted}" if was.halted else "")
+        bad = was.find_bad(unmark)
+        note.add(f"{unmark} was on the bad list: {bad.reason}" if bad else "")
+        site.store.change_fleet(change)
     if was.halted:
         click.echo(f"the fleet is not halted any more (it was: {was.halted})")
     if unmark:

@@ -16,18 +16,20 @@ from dsops.control.cli.release.options import NODES, RELEASE
 from dsops.control.cli.rollout.detach import DETACH, detach
 from dsops.control.cli.rollout.options import EVERY, WITHOUT_ALERTS, Site, make_doors, open_site, run_rollout
 from dsops.control.cli.status import make_console
+from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.options import inventory_option, state_option, who
 from dsops.control.fleet.releases import choose_servers
 from dsops.control.rollout.costs import Place, find_place
-from dsops.control.rollout.doors import RealDoors
+from dsops.control.rollout.doors import RealDoors, find_pool
 from dsops.control.rollout.guard import check_forward
 from dsops.control.rollout.lock import hold_rollout
 from dsops.control.rollout.memory import parse_memory
-from dsops.control.rollout.notes import note
+from dsops.control.rollout.notes import Note, noting
 from dsops.control.rollout.plan import Course, render_course, to_data
-from dsops.control.rollout.preflight import Known, Situation, find_problems, join_problems, look_before
+from dsops.control.rollout.preflight import Known, Situation, find_problems, join_problems, look_aside, look_before
 from dsops.control.rollout.run import read_rollout
 from dsops.control.rollout.store import Kept
+from dsops.control.rollout.view import render_before
 from dsops.core.errors import DsopsError
 from dsops.core.rollout import begin
 from dsops.core.rollout_events import Look
@@ -143,20 +145,21 @@ def start(
     rules = Rules(steps, canary_minutes, step_minutes, min_sample, hold_at or 0, max_unavailable or 0)
     wish = Wish(release, reason, rules, not without_alerts)
     site = open_site(inventory, state)
-    course = prepare(site, wish, nodes)
     if dry:
-        say_dry(course, as_json=as_json)
+        say_dry(prepare(site, wish, nodes), as_json=as_json)
         return
-    make_console().print(render_course(course))
-    if not yes and not ask(course):
-        click.echo("Nothing was changed.")
-        raise SystemExit(SAID_NO)
-    with hold_rollout(state, site.fleet.path, who=who(), what=f"rollout of {release}"):
-        kept = begin_rollout(site, wish, course)
-        if not in_background:
-            doors = make_doors(site, read_rollout(kept), who=who(), alerts=wish.alerts)
-            raise SystemExit(run_rollout(site, kept, doors, every=every))
-    detach(site, kept.id, without_alerts=without_alerts, every=every)
+    with noting(site.fleet.path, "rollout start", why=reason, to=release) as note:
+        course = prepare(site, wish, nodes)
+        make_console().print(render_course(course))
+        if not yes and not ask(course):
+            click.echo("Nothing was changed.")
+            raise SystemExit(SAID_NO)
+        with hold_rollout(state, site.fleet.path, who=who(), what=f"rollout of {release}"):
+            kept = begin_rollout(site, wish, course, note)
+            if not in_background:
+                doors = make_doors(site, read_rollout(kept), who=who(), alerts=wish.alerts)
+                raise SystemExit(run_rollout(site, kept, doors, every=every))
+    detach(site, kept.id, reason="runs in the background", without_alerts=without_alerts, every=every)
 
 
 def prepare(site: Site, wish: Wish, nodes: Sequence[str]) -> Course:
@@ -164,12 +167,14 @@ def prepare(site: Site, wish: Wish, nodes: Sequence[str]) -> Course:
     servers = choose_servers(site.fleet, nodes)
     console = Console(stderr=True)
     with console.status("asking the nodes") if console.is_terminal else nullcontext():
+        others = find_others(site.fleet, servers)
         known = look_before(site.fleet, servers)
+        peers = look_aside(others)
         alerts = RealDoors(site.fleet, (), who(), wish.alerts).find_alerts()
     memory = parse_memory(site.store.read_fleet())
-    situation = Situation(known, memory, site.store.find_active(), alerts, named=bool(nodes))
+    situation = Situation(known, memory, site.store.find_active(), alerts, named=bool(nodes), others=peers)
     problems = list(find_problems(situation, wish.release))
-    placed = place_all(known, wish)
+    placed = place_all(situation, wish)
     problems += [one for one in placed if isinstance(one, DsopsError)]
     if problems:
         raise join_problems(problems, wish.release)
@@ -178,22 +183,29 @@ def prepare(site: Site, wish: Wish, nodes: Sequence[str]) -> Course:
     return Course(situation, rollout, places, bool(site.fleet.find_role("mon")), wish.alerts)
 
 
-def place_all(known: Sequence[Known], wish: Wish) -> list[Place | DsopsError]:
+def place_all(situation: Situation, wish: Wish) -> list[Place | DsopsError]:
     """How it comes in on each node that holds it."""
-    holding = [one for one in known if one.is_there and one.holdings and one.holdings.find(wish.release)]
+    holding = [one for one in situation.nodes if one.is_there and one.holdings and one.holdings.find(wish.release)]
     return [
-        find_place(one, wish.release, peers=find_peers(one, known), unavailable=wish.rules.unavailable)
+        find_place(one, wish.release, peers=find_peers(one, situation), unavailable=wish.rules.unavailable)
         for one in holding
     ]
 
 
-def find_peers(one: Known, known: Sequence[Known]) -> list[Known]:
-    """The others of its pool."""
-    return [peer for peer in known if peer.seen.pool == one.seen.pool and peer is not one]
+def find_peers(one: Known, situation: Situation) -> list[Known]:
+    """The others of its pool, named or not."""
+    everybody = (*situation.nodes, *situation.others)
+    return [peer for peer in everybody if peer.seen.pool == one.seen.pool and peer is not one]
 
 
-def begin_rollout(site: Site, wish: Wish, course: Course) -> Kept:
-    """Written down, with its epoch; no node has heard of it yet."""
+def find_others(fleet: Fleet, servers: Sequence[Server]) -> list[Server]:
+    """Those of the same pools that nobody named: how many are out counts them, too."""
+    pools = {find_pool(server) for server in servers}
+    return [one for one in fleet.find_role("gpu") if find_pool(one) in pools and one not in servers]
+
+
+def begin_rollout(site: Site, wish: Wish, course: Course, note: Note) -> Kept:
+    """Written down, with its epoch, and told to the audit; no node has heard of it yet."""
 
     def make(number: int, epoch: Epoch) -> str:
         return _begin(course.situation, wish, course.places, number=number, epoch=epoch).to_json()
@@ -201,23 +213,27 @@ def begin_rollout(site: Site, wish: Wish, course: Course) -> Kept:
     check_forward(site.store.folder, site.fleet.path, wish.release)  # the question may have waited for long
     kept = site.store.start(make, release=wish.release, who=who(), reason=wish.reason, at=time.time())
     names = ", ".join(known.name for known in course.situation.nodes)
-    note(
-        site.fleet.path,
-        "rollout start",
-        who=who(),
-        why=wish.reason,
-        to=wish.release,
-        evidence=f"rollout {kept.id} over {names}",
-        epoch=kept.epoch,
-    )
+    note.epoch, note.leaves = kept.epoch, render_before(course.rollout)
+    note.add(f"rollout {kept.id} over {names}, steps {','.join(map(str, wish.rules.steps))} %")
+    note.tell()
     return kept
 
 
 def _begin(situation: Situation, wish: Wish, places: Sequence[Place], *, number: int, epoch: Epoch) -> Rollout:
     alone = {place.node for place in places if place.alone}
     seen = tuple(replace(known.seen, alone=known.name in alone) for known in situation.nodes)
-    look = Look(time.time(), seen, situation.alerts, situation.memory.halted)
-    return begin(wish.release, id=str(number), who=who(), reason=wish.reason, epoch=epoch, rules=wish.rules, look=look)
+    others = tuple(known.seen for known in situation.others)
+    look = Look(time.time(), (*seen, *others), situation.alerts, situation.memory.halted)
+    return begin(
+        wish.release,
+        id=str(number),
+        who=who(),
+        reason=wish.reason,
+        epoch=epoch,
+        rules=wish.rules,
+        look=look,
+        others=[one.node for one in others],
+    )
 
 
 def say_dry(course: Course, *, as_json: bool) -> None:
@@ -230,7 +246,7 @@ def say_dry(course: Course, *, as_json: bool) -> None:
 
 def ask(course: Course) -> bool:
     """The one question. Raises DsopsError when nobody is there to answer."""
-    count = len(course.rollout.parts)
+    count = len(course.rollout.members)
     try:
         return click.confirm(f"Begin with {course.first}, then over {count} node{'s' * (count > 1)}?", default=False)
     except click.Abort as error:
