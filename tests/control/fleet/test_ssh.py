@@ -1,12 +1,15 @@
 """SSH: only to servers whose host key is pinned, and each failure in its words."""
 
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
+from dsops.control.fleet import ssh
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.control.fleet.parallel import ask_all
 from dsops.control.fleet.ssh import run_node
@@ -138,3 +141,18 @@ def test_many_servers_at_once(tmp_path: Path) -> None:
         outcomes = ask_all(servers, lambda s: run_node(fleet, s, ["status"], timeout=5), deadline=10)
     assert [o.error for o in outcomes] == [None] * 4
     assert [o.value for o in outcomes] == ["ok"] * 4
+
+
+def test_a_server_that_hangs_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 0.5)
+    sshd = Sshd()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sshd.port = silent.getsockname()[1]
+        error = error_of(make_fleet(tmp_path, sshd))
+    assert "it takes the connection and says nothing" in error.what
+
+
+def test_the_librarys_own_log_is_not_printed() -> None:
+    code = "import dsops.control.fleet.ssh, logging; logging.getLogger('paramiko.transport').error('Traceback')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stderr

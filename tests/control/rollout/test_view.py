@@ -180,6 +180,21 @@ def test_machines_get_all_of_it(tmp_path: Path) -> None:
     assert to_data(None, None, Memory(), None, ())["rollout"] is None
 
 
+def test_in_a_file_samples_that_come_make_no_lines() -> None:
+    world, console = make_world(2), Console(width=300, force_terminal=False)
+    rollout = make_rollout(world)
+    with console.capture() as capture:
+        lines = Lines(console, lambda: 0.0)
+        for hold in ("316 of 800 samples", "322 of 800 samples", "no samples of gpu1", "alerts fire: x"):
+            lines.show(replace(rollout, hold=hold), Memory())
+    told = capture.get().splitlines()
+    assert [line.partition("holds: ")[2] for line in told] == [
+        "316 of 800 samples",
+        "no samples of gpu1",
+        "alerts fire: x",
+    ]
+
+
 def test_in_a_file_a_line_comes_when_something_but_the_counts_changed() -> None:
     world, console = make_world(2), Console(width=300, force_terminal=False)
     rollout, now = make_rollout(world), [0.0]

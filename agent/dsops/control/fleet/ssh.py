@@ -1,5 +1,6 @@
 """Runs `dsops node ...` on servers over SSH as the dsops user, only on servers whose host key is pinned."""
 
+import logging
 import shlex
 import socket
 import time
@@ -19,6 +20,11 @@ from dsops.control.audit import telling
 from dsops.control.fleet.http import describe
 from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.errors import DsopsError
+
+# What it runs into is raised as well; without a handler its log would be printed between our own words.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+# How paramiko says, one or the other, that a server that hangs sent no banner in time.
+NO_BANNER = ("No existing session", "Error reading SSH protocol banner")
 
 CONNECT_SECONDS = 5.0
 # What paramiko says when the other side closed without an exit status.
@@ -215,6 +221,7 @@ def explain(error: Exception, *, server: Server, known_hosts: Path, key: Path) -
         return DsopsError(f"a line is no host key: {error}", where=str(known_hosts), mend="mend or remove that line")
     if isinstance(error, paramiko.SSHException | OSError | EOFError | ValueError):
         said = "nothing listens there" if _is_refused(error) else describe(error)
+        said = "it takes the connection and says nothing" if str(error).startswith(NO_BANNER) else said
         mend = f"is the server up? `ping {server.address}`"
         return DsopsError(f"cannot connect by SSH: {said}", where=f"{server.name} ({name})", mend=mend)
     return error

@@ -1,5 +1,6 @@
 """Shows a running rollout: in place on a terminal, in plain lines elsewhere."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from dsops.core.rollout_state import Rollout
 
 # Where nothing but the counts changes, a file gets a line so often, in seconds.
 PULSE = 300.0
+# `316 of 800 samples` is another one at every look.
+COUNTS = re.compile(r"^\d+ of \d+ samples$")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Lines:
         told = (
             rollout.status,
             rollout.step,
-            rollout.hold,
+            COUNTS.sub("", rollout.hold),
             memory.halted,
             *((part.stand, part.share) for part in rollout.parts),
         )
