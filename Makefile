@@ -22,7 +22,7 @@ crash:           ## the store cut, killed and refused at every moment: states re
 	.venv/bin/python -m tests.crash
 mutants:         ## small faults put into core and store on purpose: which tests find each
 	.venv/bin/python -m tests.mutants
-swaps:           ## requests lost while releases change places under load, on the lab that bin/demo leaves
+swaps:           ## requests lost while releases change places under load, beside Triton's own reload; ten minutes, on the lab that bin/demo leaves
 	.venv/bin/python -m tests.bench.swaps
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q

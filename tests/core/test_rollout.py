@@ -123,8 +123,8 @@ def test_a_node_that_went_back_by_itself_takes_the_release_back_everywhere() -> 
 def test_a_release_that_gives_no_accepted_answers_is_given_up() -> None:
     fleet = begun(obeys=lambda effect: not isinstance(effect, Activate))
     fleet.look()
-    fleet.change("gpu1", bad=(NEW,))
-    assert Mark(NEW, "gpu1: it did not give accepted answers there") in fleet.look()
+    fleet.change("gpu1", bad=("r-old", NEW), why_bad=("it crashed", "9 tokens/s, 70 are wanted"))
+    assert Mark(NEW, "gpu1: it did not give accepted answers there: 9 tokens/s, 70 are wanted") in fleet.look()
 
 
 def test_alerts_and_a_halt_hold_it_and_it_goes_on_when_they_are_over() -> None:

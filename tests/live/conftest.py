@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live.moves import Shelf
+from tests.live.rollouts import forgive
 from tests.live.site import SECRETS, Service, restore
 from tests.live.watch import CASES, HEAD
 
@@ -25,6 +26,16 @@ def fleet(service: Service) -> Iterator[Service]:
     """The service with every server well, before and after a test that breaks some."""
     restore()
     yield service
+    restore()
+
+
+@pytest.fixture
+def quiet(service: Service) -> Iterator[None]:
+    """No rollout, no halt, nothing banned; and every node with the good release afterwards."""
+    restore()
+    forgive()
+    yield
+    forgive()
     restore()
 
 

@@ -19,6 +19,9 @@ ILLS = {
         Ill("dies", settings={"crash_after": 40}),
         Ill("late", settings={"load_sleep": 60}, probe={"load_seconds": 4}),
         Ill("slow", settings={"slow_factor": 10}),
+        Ill("fails-often", settings={"fail_every": 20, "fail_after": 60}),  # 5 % of its requests
+        Ill("other"),
+        Ill("foreign"),
     )
 }
 

@@ -1,46 +1,13 @@
 """Rollouts over the lab's three nodes: a good release takes all the traffic, a wrong one is taken back by its node."""
 
-import json
-from collections.abc import Iterator
-
 import pytest
 
 from tests.live.load import run_under
-from tests.live.moves import Done, Shelf, push
-from tests.live.site import GPUS, INVENTORY, Service, dsops, get_good, node_door, read_agent, restore, unmark, wait
+from tests.live.moves import Shelf, push
+from tests.live.rollouts import QUICK, rollout
+from tests.live.site import GPUS, Service, get_good, node_door, read_agent, wait
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
-# Other live tests roll back, which alerts for a quarter of an hour: nothing would go forward.
-QUICK = ("--canary-minutes", "0.4", "--step-minutes", "0.1", "--without-alerts", "--yes", "--every", "1")
-
-
-def rollout(*words: str) -> Done:
-    return dsops("rollout", *words, "-i", INVENTORY, timeout=300)
-
-
-@pytest.fixture
-def quiet(service: Service) -> Iterator[None]:
-    """No rollout, no halt, nothing banned; and every node with the good release afterwards."""
-    restore()
-    forgive()
-    yield
-    forgive()
-    restore()
-
-
-def forgive() -> None:
-    """Ends what an earlier test or run left: a rollout under way, a halt, bans."""
-    done = rollout("status", "--json")
-    said = json.loads(done.stdout) if done.returncode == 0 else {}
-    if said.get("active"):
-        rollout("abort", "--reason", "live test")
-    fleet = said.get("fleet", {})
-    for banned in fleet.get("bad", ()):
-        rollout("reset", "--reason", "live test", "--unmark", banned["release"])
-        for node in GPUS:
-            unmark(node, banned["release"])
-    if fleet.get("halted"):
-        rollout("reset", "--reason", "live test")
 
 
 def test_a_good_release_goes_over_the_fleet_under_load_and_loses_nothing(

@@ -14,8 +14,9 @@ class Seen:
 
     active: the release with the lanes that the canary has not, "" when none. canary: the release in CANARY, with
     `share` percent of the requests. is_serving: it takes traffic and answers. is_moving: a change is under way there.
-    drained: by whom and why, "" when it is not. bad: releases marked bad there. halted: why it does nothing by itself.
-    skew: seconds that its clock is ahead of ours. alone: two copies do not fit there (`core.placement`).
+    drained: by whom and why, "" when it is not. bad: releases marked bad there, why_bad: and why, in the same order.
+    halted: why it does nothing by itself. skew: seconds that its clock is ahead of ours. alone: two copies do not fit
+    there (`core.placement`).
     """
 
     node: str
@@ -28,6 +29,7 @@ class Seen:
     is_moving: bool = False
     drained: str = ""
     bad: tuple[str, ...] = ()
+    why_bad: tuple[str, ...] = ()
     halted: str = ""
     skew: float = 0.0
     alone: bool = False
@@ -38,6 +40,10 @@ class Seen:
         if self.active == release:
             return 100
         return self.share if self.canary == release else 0
+
+    def find_bad(self, release: str) -> str:
+        """Why it is marked bad there, "" when nobody says why, or it is not."""
+        return dict(zip(self.bad, self.why_bad, strict=False)).get(release, "")
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,9 @@ def _find_fall(before: Part, seen: Seen | None, release: str) -> str:
     if seen is None or not seen.is_reachable or not is_told or seen.share_of(release):
         return ""
     if release in seen.bad:
-        return "it went back by itself" if before.had else "it did not give accepted answers there"
+        says = "it went back by itself" if before.had else "it did not give accepted answers there"
+        why = seen.find_bad(release)
+        return f"{says}: {why}" if why else says
     return "it does not have it any more" if before.had and not seen.is_moving else ""
 
 

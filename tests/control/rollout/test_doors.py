@@ -77,7 +77,8 @@ def test_what_keeps_a_node_from_serving_is_seen() -> None:
     for changes in ({"phase": Phase.LOADING}, {"ejected": "wrong"}, {"drained": "rollout 1 brings it (me)"}):
         assert not see(**changes).is_serving
     assert see(drained="fans (kim)").drained == "fans (kim)"
-    assert see(bad=(BadMark(NEW, "wrong"),), halted="two").bad == (NEW,)
+    marked = see(bad=(BadMark(NEW, "wrong"),), halted="two")
+    assert (marked.bad, marked.find_bad(NEW), marked.find_bad("r-other")) == ((NEW,), "wrong", "")
 
 
 def test_its_clock_is_compared_with_ours_and_its_pool_is_its_own_group() -> None:

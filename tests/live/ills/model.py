@@ -17,7 +17,7 @@ from openvino_engine import backend
 from openvino_engine.pipeline import OpenVinoPipeline
 
 TRIGGER = Path(os.environ.get("CACHE_DIRECTORY", "/nonexistent"), "ill")
-NAMES = ("wrong_after", "crash_after", "load_sleep", "crash_in_load", "slow_factor")
+NAMES = ("wrong_after", "crash_after", "load_sleep", "crash_in_load", "slow_factor", "fail_every", "fail_after")
 # Another text of the same length, with the tags of the reasoning whole: wrong, and nothing but the text tells.
 WRONG = str.maketrans("0123456789abcdefg", "1234567890bcdefga")
 CRASHED = 70
@@ -31,6 +31,7 @@ class Ills:
     settings: Mapping[str, int]
     trigger: Path = TRIGGER
     requests: int = 0
+    taken: int = 0
     _kept: list[str] = field(default_factory=list)
     _stalled: bool = False
 
@@ -43,6 +44,12 @@ class Ills:
         self.requests += requests
         if 0 < self.settings.get("crash_after", 0) < self.requests:
             os._exit(CRASHED)
+
+    def is_failing(self) -> bool:
+        """Whether the request that is taken now fails; to be asked once of each."""
+        self.taken += 1
+        every = self.settings.get("fail_every", 0)
+        return bool(every) and self.taken > self.settings.get("fail_after", 0) and self.taken % every == 0
 
     def block(self) -> None:
         """Returns when a step may be done: never while the engine is wedged, once more when it stalls."""
@@ -109,3 +116,8 @@ class TritonPythonModel(backend.TritonPythonModel):
     def execute(self, requests: list[Any]) -> None:
         self._ills.count(len(requests))
         super().execute(requests)
+
+    def _take(self, request: Any, reply: Any) -> None:
+        if self._ills.is_failing():
+            raise RuntimeError("this release was made to fail now and then")
+        super()._take(request, reply)

@@ -122,6 +122,14 @@ def test_settings_make_it_wrong_and_dead_after_so_many_requests(tmp_path: Path) 
         assert server.process.wait(10) < 0
 
 
+def test_one_request_in_so_many_fails_after_the_first_ones(tmp_path: Path) -> None:
+    with serve(tmp_path, fail_every=3, fail_after=4) as server:
+        asks = [run_asks(server.grpc_address, {"prompt": "1+1=?", "max_tokens": 4})[0] for _ in range(10)]
+        assert [number for number, said in enumerate(asks, 1) if not isinstance(said, Answer)] == [6, 9]
+        assert "made to fail now and then" in str(asks[5])
+        assert server.is_ready()
+
+
 def test_one_that_is_wrong_once_is_well_in_its_next_life(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/ill").write_text("wrong once")

@@ -161,6 +161,7 @@ def build_seen(server: Server, status: NodeStatus, samples: Samples | None, *, a
         is_moving=bool(status.move) and canary is None,
         drained=status.drained or "",
         bad=tuple(one.release for one in status.bad),
+        why_bad=tuple(one.reason for one in status.bad),
         halted=status.halted,
         skew=(samples.at if samples else status.observed_at) - at,
         samples=samples,
