@@ -110,6 +110,6 @@ def test_the_operators_door_runs_nothing_but_dsops_node(host: Host, server: Serv
     lines = host.file("/var/lib/dsops-door/.ssh/authorized_keys").content_string.splitlines()
     public = Path(fleet.get_path(server, "dsops_public_key_file")).read_text().strip()
     assert lines == [f'restrict,command="/opt/dsops/venv/bin/dsops node --ssh" {public}']
-    refused = run(fleet, server, ["id"], timeout=20)
+    refused = run(fleet, server, ["id"], timeout=60)
     assert refused.code != 0
     assert "uid=" not in refused.stdout + refused.stderr

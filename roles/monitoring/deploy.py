@@ -51,10 +51,9 @@ def read_targets() -> dict[str, list[tuple[str, str]]]:
     gateway = group_value("gpu", "gateway_admin_port", Gateway.gateway_admin_port)
     balancer = group_value("lb", "nginx_balancer_port", Nginx.nginx_balancer_port)
     agent = settings(Agent).dsops_agent_port
-    every = {name: address for group in ("lb", "gpu", "mon") for name, address in servers(group)}
     gpu, lb = servers("gpu"), servers("lb")
     return {
-        "agent": [(name, f"{address}:{agent}") for name, address in every.items()],
+        "agent": [(name, f"{address}:{agent}") for name, address in servers()],
         "gateway": [(name, f"{address}:{gateway}") for name, address in gpu],
         "slot": [(name, f"{address}:{agent}") for name, address in gpu],
         "balancer": [(name, f"{address}:{balancer}") for name, address in lb],

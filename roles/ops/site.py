@@ -193,9 +193,9 @@ def address_of(server: Any) -> str:
     return str(data.get("dsops_address") or data.get("ssh_hostname") or server.name)
 
 
-def servers(group: str) -> list[tuple[str, str]]:
-    """(name, address) of every server of a group, in the inventory's order."""
-    members = inventory.groups.get(group, [])
+def servers(group: str = "") -> list[tuple[str, str]]:
+    """(name, address) of every server of a group, in the inventory's order; without one, of every server there is."""
+    members = inventory.groups.get(group, []) if group else inventory
     return [(server.name, address_of(server)) for server in members]
 
 

@@ -28,7 +28,7 @@ class Door:
         words = ["ssh", "-F", str(self.config), "-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
         words += ["-o", "LogLevel=INFO"]  # what is refused is said at this level
         words += [*options, self.name, *command]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout + done.stderr
 
 
