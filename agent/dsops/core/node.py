@@ -504,7 +504,7 @@ def _take_epoch(state: NodeState, epoch: Epoch | None) -> NodeState:
     if epoch is None:
         return state
     last = state.epoch
-    mend = "a restored control host: `dsops epoch adopt --reason ...`; else another one has taken over"
+    mend = "a restored control host, or a moved inventory: `dsops epoch adopt --reason ...`; else another took over"
     if epoch.number < last.number:
         raise DsopsError(f"epoch {epoch.number} is older than {last.number} of {last.holder}", mend=mend)
     if epoch.number == last.number and epoch.holder != last.holder:

@@ -53,6 +53,21 @@ def test_the_other_host_counts_on_and_is_refused_all_the_same(site: Site) -> Non
         step(node.state, Take(Epoch(mine.number + 1, mine.holder)), Policy())
 
 
+@pytest.mark.parametrize("order", [("gpu1", "gpu2"), ("gpu2", "gpu1")])
+def test_nodes_that_were_far_apart_all_believe_the_next_command(site: Site, order: tuple[str, str]) -> None:
+    """One of them was of an inventory that lay elsewhere: this host's own name, and a number far above."""
+    holder = read_epoch(site.state, inventory=site.inventory).holder
+    site.nodes["gpu1"].state = NodeState(epoch=Epoch(3, "other"))
+    site.nodes["gpu2"].state = NodeState(epoch=Epoch(1144, holder))
+    adopt(site, *order)
+    mine = read_epoch(site.state, inventory=site.inventory)
+    assert mine.number > 1144 + RAISE
+    for node in site.nodes.values():
+        step(node.state, Take(Epoch(mine.number + 1, mine.holder)), Policy())
+        with pytest.raises(DsopsError, match="older than"):
+            step(node.state, Take(Epoch(1145, holder)), Policy())
+
+
 def test_among_its_own_numbers_nothing_is_raised(site: Site) -> None:
     adopt(site, "gpu1", "gpu2")
     adopt(site, "gpu1", "gpu2")

@@ -53,13 +53,17 @@ def adopt(nodes: tuple[str, ...], reason: str, state: Path, inventory: Path) -> 
     with noting(fleet.path, "epoch adopt", why=reason) as note:
         note.nodes = ", ".join(server.name for server in servers)
         mine = note.epoch = take_epoch(state, inventory=fleet.path)
+        highest = 0
         for server in servers:
-            was = tell(fleet, server, mine, reason=reason)
-            if was.holder != mine.holder and was.number >= mine.number:
-                # The other one counts on from there, and nodes believe whoever has the higher number.
-                mine = note.epoch = take_epoch(state, inventory=fleet.path, above=was.number + RAISE)
-                tell(fleet, server, mine, reason=reason)
+            highest = max(highest, tell(fleet, server, mine, reason=reason).number)
             note.add(f"{server.name} believes it")
+        if highest >= mine.number:
+            # Whoever had that number counts on from there (another control host, or this one under an inventory that
+            # lay elsewhere), and nodes believe the higher number; all get one, since none believes too far a jump.
+            mine = note.epoch = take_epoch(state, inventory=fleet.path, above=highest + RAISE)
+            for server in servers:
+                tell(fleet, server, mine, reason=reason)
+        for server in servers:
             click.echo(f"{server.name}: believes {mine.holder} from epoch {mine.number} on")
 
 
