@@ -27,5 +27,8 @@ monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
 firewall = True
 firewall_control = ["10.99.0.1"]
 
+# A container has no kernel of its own, so no log of it.
+agent_kernel_log = ""
+
 # The tests restart agents; an operator's site has 120.
 agent_hold_seconds = 15.0

@@ -13,6 +13,7 @@ from roles.ops.units import unit
 
 HERE = Path(__file__).parent
 CONFIG = "/etc/dsops/agent.toml"
+KMSG = "/dev/kmsg"
 # Of the role helper: how long a release is on trial, and how much dsops may do by itself.
 STORE = "/etc/dsops/store.toml"
 # What a server is for, and the units that must run for it.
@@ -48,7 +49,9 @@ def agent() -> None:
     config = render(HERE / "templates/agent.toml.j2", **values)
     check = "/opt/dsops/venv/bin/python -m dsops.node.agent --check --config {}"
     config_file(name="agent: configuration", path=CONFIG, content=config, check=check)
-    service = render(HERE / "templates/dsops-agent.service.j2", gpu=role == "gpu")
+    is_gpu = role == "gpu"
+    kmsg = is_gpu and said.agent_kernel_log == KMSG
+    service = render(HERE / "templates/dsops-agent.service.j2", gpu=is_gpu, kmsg=kmsg)
     path = "/etc/systemd/system/dsops-agent.service"
     config_file(name="agent: unit", path=path, content=service, owner=Owner())
     unit(name="agent: running", unit_name="dsops-agent.service", inputs=[CONFIG, STORE, "/opt/dsops/venv"])

@@ -10,19 +10,22 @@ from dsops.control.fleet.inventory import Fleet, Server
 from dsops.core.status import Condition, Verdict
 
 from roles.agent.defaults import Agent
-from roles.agent.deploy import role_of
+from roles.agent.deploy import KMSG, role_of
 from roles.ops.proofs import Host, check_runs, check_sandboxed, fetch, fetch_from_here, get_settings
 
 GROUPS = ("all",)
 UNIT = "dsops-agent.service"
+# capabilities(7): enough to open the kernel's log
+CAP_SYSLOG = 1 << 34
 
 
 def test_the_agent_runs_and_starts_at_boot(host: Host) -> None:
     check_runs(host, UNIT)
 
 
-def test_the_agent_has_no_privileges(host: Host) -> None:
-    check_sandboxed(host, UNIT, user="dsops-agent")
+def test_the_agent_has_no_privileges(host: Host, server: Server) -> None:
+    reads_log = "gpu" in server.groups and get_settings(Agent, server).agent_kernel_log == KMSG
+    check_sandboxed(host, UNIT, user="dsops-agent", capabilities=CAP_SYSLOG if reads_log else 0)
 
 
 def test_the_agent_says_who_it_is_and_that_all_is_well(host: Host, server: Server) -> None:

@@ -89,8 +89,11 @@ def check_runs(host: Host, unit: str) -> None:
     assert found["UnitFileState"] == "enabled", f"{unit} is {found['UnitFileState']}: it will not start at boot"
 
 
-def check_sandboxed(host: Host, unit: str, *, user: str) -> None:
-    """Asserts what holds for the running process, not what its file says: no root, no privileges, a filter."""
+def check_sandboxed(host: Host, unit: str, *, user: str, capabilities: int = 0) -> None:
+    """Asserts what holds for the running process, not what its file says: no root, no privileges, a filter.
+
+    capabilities: the only ones that it may hold, as bits.
+    """
     found = get_unit(host, unit)
     uid = host.check_output(f"id -u {shlex.quote(user)}").strip()
     assert found["User"] == user
@@ -98,7 +101,7 @@ def check_sandboxed(host: Host, unit: str, *, user: str) -> None:
     assert set(found["Uid"].split()) == {uid}, f"{unit} does not run as {user}"
     assert uid != "0"
     assert found["NoNewPrivs"] == "1", f"{unit} may gain privileges"
-    assert int(found["CapEff"], 16) == 0, f"{unit} holds capabilities {found['CapEff']}"
+    assert int(found["CapEff"], 16) == capabilities, f"{unit} holds capabilities {found['CapEff']}"
     assert found["Seccomp"] == "2", f"{unit} runs without a filter for system calls"
 
 

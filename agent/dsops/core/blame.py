@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dsops.core.checks import ORDER
 from dsops.core.looks import Cause, Code, Death, Witness
-from dsops.core.status import Blame, Finding, NodeStatus, Phase, ReleaseState, Verdict
+from dsops.core.status import Blame, Finding, Measure, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.core.verdict import Strikes
 
 POOL_SECONDS = 3600.0
@@ -129,8 +130,11 @@ _Exclude = Callable[[Evidence], str]
 
 def _find_class(*classes: Blame) -> _Explain:
     def explain(evidence: Evidence) -> Ruling | None:
-        found = next((f for f in evidence.findings if f.blame in classes and f.status is not Verdict.OK), None)
-        return Ruling(found.blame, f"{found.entity}: {found.reason}") if found else None
+        speaking = [f for f in evidence.findings if f.blame in classes and f.status is not Verdict.OK and f.excuses]
+        found = max(speaking, key=lambda one: ORDER.index(one.measure), default=None)
+        if found is None:
+            return None
+        return Ruling(found.blame, f"{found.entity}: {found.reason}", restart_helps=found.measure is Measure.RESTART)
 
     return explain
 

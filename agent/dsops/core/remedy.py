@@ -60,6 +60,8 @@ def decide(situation: Situation) -> Remedy:
         return waiting
     blame, says = situation.ruling.blame, situation.ruling.says
     if blame in (Blame.HARDWARE, Blame.FABRIC, Blame.STORAGE):
+        if situation.ruling.restart_helps and not situation.evidence.was_restarted and situation.restarts_left > 0:
+            return Remedy(Action.RESTART, says, "no rollback mends it: failing again, it leaves traffic", unit="slot")
         return Remedy(Action.EJECT, says, f"no rollback mends {blame}: a person looks at it", page=True)
     if blame in (Blame.ENVIRONMENT, Blame.OVERLOAD):
         return _leave_alone(situation)

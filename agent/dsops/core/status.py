@@ -8,7 +8,7 @@ from enum import StrEnum
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 
-VERSION = 3
+VERSION = 4
 
 
 class ReleaseState(StrEnum):
@@ -66,9 +66,25 @@ class Blame(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Measure(StrEnum):
+    """What a finding asks for, from least to most. After a drain a person resets, reboots or replaces."""
+
+    NONE = "none"
+    ALERT = "alert"
+    RESTART = "restart"
+    DRAIN = "drain"
+    RESET = "reset"
+    REBOOT = "reboot"
+    REPLACE = "replace"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What one check says, and the next thing to do. `condition` is what it makes of the node."""
+    """What one check says, and the next thing to do. `condition` is what it makes of the node.
+
+    measure: what dsops does about it, and what it asks a person for. since: Unix seconds, None: nobody counted.
+    excuses: whether it can be why an engine fails, so that no release is blamed.
+    """
 
     entity: str
     code: str
@@ -77,11 +93,14 @@ class Finding:
     condition: Condition
     reason: str
     mend: str = ""
+    measure: Measure = Measure.ALERT
+    since: float | None = None
+    excuses: bool = True
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; None where the driver did not say."""
+    """One GPU; None where the driver did not say. pci: its address, such as `00000000:3B:00.0`."""
 
     index: int
     name: str
@@ -91,6 +110,7 @@ class Gpu:
     memory_total_bytes: int | None
     utilization_percent: int | None
     power_w: float | None
+    pci: str = ""
 
 
 @dataclass(frozen=True)

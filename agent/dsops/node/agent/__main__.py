@@ -11,7 +11,11 @@ from dsops.node.agent.config import AgentConfig, get_config
 from dsops.node.agent.history import History
 from dsops.node.agent.loop import Loop
 from dsops.node.agent.serve import bind, get_notify_address, main_of, notify, serve
+from dsops.node.checks.checkup import Checkup
+from dsops.node.checks.kernel import get_hints
+from dsops.node.checks.rules import get_rules
 from dsops.node.helper.client import acall
+from dsops.node.sources.kernel_log import KernelLog
 from dsops.node.store.config import read_store_config
 
 
@@ -38,7 +42,7 @@ async def watch(config: AgentConfig, *, where: str) -> None:
         await serve(
             build_app(loop),
             listen=listen,
-            loops=[ticks, loop.run_sweeps()],
+            loops=[ticks, loop.run_sweeps(), loop.run_kernel()],
             ready=lambda: notify("READY=1", address=address),
         )
     finally:
@@ -49,7 +53,15 @@ def make_loop(config: AgentConfig) -> Loop:
     """The real one. Raises DsopsError when the store's rules cannot be read: it must not act by others."""
     policy = read_store_config(Path(config.store)).policy if config.slots and Path(config.store).exists() else None
     history = History(Path(config.history) if config.history else None)
-    return Loop(config, policy=policy, ask_helper=partial(acall, Path(config.helper)), history=history)
+    rules = get_rules(Path(config.checks))
+    kernel = KernelLog(Path(config.kernel_log), wants=get_hints(rules)) if config.kernel_log else None
+    return Loop(
+        config,
+        policy=policy,
+        ask_helper=partial(acall, Path(config.helper)),
+        history=history,
+        checkup=Checkup(rules, log=kernel),
+    )
 
 
 main_of(lambda: command(standalone_mode=True))

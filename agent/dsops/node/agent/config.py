@@ -44,7 +44,8 @@ class AgentConfig:
 
     hold_seconds: so long after its start the agent acts on nothing but traffic. canary_pause_seconds: from one request
     of dsops' own to a release on trial to its next: in half an hour 2 s make 900. history "": none is kept. peers: the
-    other nodes of the pool.
+    other nodes of the pool. kernel_log "": this server has no kernel of its own. checks: the site's changes to the
+    tables of checks. keep_serving: so many others must serve before checks take this one out of traffic.
     """
 
     node: str
@@ -59,6 +60,9 @@ class AgentConfig:
     canary_pause_seconds: float = 2.0
     helper: str = "/run/dsops-helper.sock"
     history: str = ""
+    kernel_log: str = "/dev/kmsg"
+    checks: str = "/etc/dsops/checks.toml"
+    keep_serving: int = 1
     store: str = "/etc/dsops/store.toml"
     units: tuple[str, ...] = ()
     slots: tuple[Ports, ...] = ()

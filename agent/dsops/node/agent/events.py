@@ -155,6 +155,14 @@ class Ticked:
 
 
 @dataclass(frozen=True)
+class Alarmed:
+    """A check cannot wait for the next tick. findings: of all checks, as of now."""
+
+    now: Now
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
 class Died:
     """A slot's main process ended."""
 
@@ -235,4 +243,6 @@ class HelperTold:
     said: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Ticked | Died | Probed | ProbeLost | TrafficTold | PeersTold | Inspected | Proved | ProofLost | HelperTold
+Event = (
+    Ticked | Alarmed | Died | Probed | ProbeLost | TrafficTold | PeersTold | Inspected | Proved | ProofLost | HelperTold
+)

@@ -134,6 +134,7 @@ def find_all(
     """Every finding, each check in its own function."""
     return (
         *judge_gpus(snapshot.gpus, expected=config.gpus.expected),
+        *snapshot.checked,
         *check_systemd(snapshot),
         *check_units(config, snapshot),
         *check_slots(config, snapshot, slots),

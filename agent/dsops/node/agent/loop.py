@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dsops.core.breaker import Breaker
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Hardware
@@ -15,7 +16,7 @@ from dsops.core.state import Policy
 from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
 from dsops.node.agent.actor import Actor, Ask, Tools
 from dsops.node.agent.config import AgentConfig
-from dsops.node.agent.events import WHO, Died, Event, Now, Ticked
+from dsops.node.agent.events import WHO, Alarmed, Died, Event, Now, Ticked
 from dsops.node.agent.history import Entry, History
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.judge import judge, keep_since
@@ -25,12 +26,16 @@ from dsops.node.agent.situation import Surroundings
 from dsops.node.agent.snapshot import Snapshot, find_seen
 from dsops.node.agent.view import NOTHING, View, find_findings
 from dsops.node.agent.watch import Restarts, Watch
+from dsops.node.checks.check import Scene
+from dsops.node.checks.checkup import Checkup
+from dsops.node.checks.rules import get_shipped
 from dsops.node.run import Done, Run, run
 from dsops.node.sources.files import Files, FilesReader
 from dsops.node.sources.gateway import judge_gateway, read_gateway
 from dsops.node.sources.gpu_child import GpuChild
 from dsops.node.sources.gpus import Reading, Sweep
 from dsops.node.sources.hardware import find_hardware
+from dsops.node.sources.host import read_host
 from dsops.node.sources.http import Answer
 from dsops.node.sources.patience import Patient
 from dsops.node.sources.processes import Processes
@@ -39,6 +44,11 @@ from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit, read_units
 
 log = logging.getLogger("dsops.agent")
+# What the history keeps of the checks.
+CHECKS = "checks"
+# Findings that are made of others: they say nothing new to whoever decides.
+OWN = ("release.", "slot.", "node.", "agent.", "canary.")
+KERNEL_SECONDS = 0.2
 UNITS_SECONDS = 3.0
 FILES_SECONDS = 1.0
 
@@ -78,6 +88,7 @@ class Loop:
         policy: Policy | None = None,
         ask_helper: Ask = refuse,
         history: History | None = None,
+        checkup: Checkup | None = None,
     ) -> None:
         self.config = config
         self.status: NodeStatus | None = None
@@ -101,15 +112,18 @@ class Loop:
         self._seq: int | None = None
         self._bug = ""
         self._kept: dict[str, object] = {}
+        self.checkup = checkup or Checkup(get_shipped())
+        self._sweeps = 0
         self.processes = Processes(self._died)
         self.watch = self._make_watch(policy or Policy()) if config.slots else None
         self._actor = Actor(self._make_tools(ask_helper), self.take)
+        self._begin_checks()
 
     # --- the beat -----------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
         """One whole tick."""
-        snapshot = await self._read()
+        snapshot = self._check(await self._read())
         self._bug = ""
         view = self._watch_over(snapshot)
         before = self.status
@@ -121,6 +135,7 @@ class Loop:
     async def sweep(self) -> None:
         """One reading of the GPUs, at most as long as its deadline."""
         self.gpus = await self._child.read()
+        self._sweeps += 1
 
     async def run_ticks(self, *, after: Callable[[], None] = lambda: None) -> None:
         """For ever. `after` runs after whole ticks only: it feeds the watchdog."""
@@ -150,6 +165,17 @@ class Loop:
             if self.config.gpus.expected != 0:
                 await self.sweep()
             await asyncio.sleep(self.config.gpus.every_seconds)
+
+    async def run_kernel(self) -> None:
+        """For ever: the kernel's lines are judged when they come, not at the next tick."""
+        kernel = self.checkup.log
+        if kernel is None:
+            await asyncio.Event().wait()
+        while kernel:
+            if self.checkup.read_kernel(now=self._clock.ticks(), wall=self._clock.wall()):
+                self.take(Alarmed(self._clock.now, self._find_findings(self._check_again())))
+                self._wake.set()
+            await kernel.wait(KERNEL_SECONDS)
 
     async def close(self) -> None:
         self.processes.close()
@@ -203,6 +229,39 @@ class Loop:
             return None
         return await read_gateway(Path(self.config.gateway.socket), timeout=self.config.answer_seconds)
 
+    # --- the checks ---------------------------------------------------------------------------------------------
+
+    def _begin_checks(self) -> None:
+        """What was found in this boot still holds, whatever became of the agent."""
+        kept = self.history.find_kept(CHECKS) if self.history.path else None
+        self.checkup.take_kept(kept, boot=read_host(Path(self.config.root)).boot_id)
+
+    def _check(self, snapshot: Snapshot) -> Snapshot:
+        """With what the checks find in it."""
+        self.checkup.look(
+            Scene(
+                at=snapshot.at,
+                ticks=snapshot.ticks,
+                boot=snapshot.host.boot_id,
+                gpus=snapshot.gpus,
+                gpus_sample=str(self._sweeps),
+                expected_gpus=self.config.gpus.expected,
+                limits=self.checkup.rules.limits,
+            )
+        )
+        return replace(snapshot, checked=self._check_again())
+
+    def _check_again(self) -> tuple[Finding, ...]:
+        grounds = self.watch.grounds.describe(self.config.node) if self.watch else ()
+        return (*self.checkup.find(now=self._clock.ticks(), wall=self._clock.wall()), *grounds)
+
+    def _find_findings(self, checked: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """What the watch is told: of all checks, as of the last tick; those of the ledger as of now."""
+        codes = self.checkup.rules.rules
+        findings = self.status.findings if self.status else ()
+        others = [f for f in findings if f.code not in codes and not f.code.startswith(OWN)]
+        return (*others, *(f for f in checked if not f.code.startswith(OWN)))
+
     # --- the watch ----------------------------------------------------------------------------------------------
 
     def take(self, event: Event) -> None:
@@ -227,9 +286,7 @@ class Loop:
                 self.processes.follow(ports.name, snapshot.units[ports.unit].pid)
         self._keep_records(snapshot.store)
         gateway = judge_gateway(snapshot.gateway) if snapshot.gateway else None
-        findings = self.status.findings if self.status else ()
-        own = ("release.", "slot.", "node.", "agent.", "canary.")
-        seen = replace(find_seen(snapshot, gateway), findings=tuple(f for f in findings if not f.code.startswith(own)))
+        seen = replace(find_seen(snapshot, gateway), findings=self._find_findings(snapshot.checked))
         self.take(Ticked(self._clock.now, seen))
         return self._find_view(snapshot, ejected=gateway.ejected.reason if gateway and gateway.ejected else None)
 
@@ -272,12 +329,14 @@ class Loop:
             hold_seconds=config.hold_seconds,
             has_peers=bool(config.peers),
             canary_pause=config.canary_pause_seconds,
+            keep_serving=config.keep_serving,
         )
         watch = Watch(
             settings,
             now=self._clock.now,
             restarts=_find(self.history, "restarts", Restarts) or Restarts(),
             surroundings=_find(self.history, "surroundings", Surroundings),
+            breaker=_find(self.history, "breaker", Breaker),
             record=self._record,
             note=self._note,
         )
@@ -316,11 +375,19 @@ class Loop:
 
     def _keep_changes(self, watch: Watch) -> None:
         """What the next life of the agent must know."""
-        kept = (("restarts", watch.restarts), ("proof", watch.driver.proof), ("surroundings", watch.surroundings))
+        kept = (
+            ("restarts", watch.restarts),
+            ("proof", watch.driver.proof),
+            ("surroundings", watch.surroundings),
+            ("breaker", watch.grounds.breaker),
+        )
         for key, value in kept:
             if value is not None and value != self._kept.get(key):
                 self.history.keep(key, value)
                 self._kept[key] = value
+        if self._kept.get(CHECKS) != self.checkup.ledger.changes:
+            self._kept[CHECKS] = self.checkup.ledger.changes
+            self.history.keep(CHECKS, self.checkup.keep())
 
     def _keep_records(self, store: StoreReading) -> None:
         """The journal's new transitions, and what they mean for the counters."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dsops.core.state import NodeState
-from dsops.core.status import Phase
+from dsops.core.status import Finding, Phase
 from dsops.node.agent.events import Seen, SlotSeen
 from dsops.node.agent.situation import find_canary
 from dsops.node.sources.gateway import GatewayStatus, SlotTraffic
@@ -26,7 +26,7 @@ class Snapshot:
 
     golden: what the active release is to be asked, golden_reason why that cannot be read; goldens: of both slots'
     releases. free_bytes: of the store's disk, None when nobody could say, and disk_reason why. damage: release -> what
-    is wrong with it there.
+    is wrong with it there. checked: what the checks found.
     """
 
     at: float
@@ -46,6 +46,7 @@ class Snapshot:
     disk_reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
     damage: Mapping[str, str] = field(default_factory=dict)
+    checked: tuple[Finding, ...] = ()
 
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:

@@ -7,15 +7,17 @@ whole incidents with it, second by second, without waiting.
 from dataclasses import dataclass, field, replace
 
 from dsops.core.blame import Peer, Ruling, count_serving, judge_blame
+from dsops.core.breaker import Breaker
 from dsops.core.looks import is_clock_jump
 from dsops.core.remedy import Action, Remedy, decide
 from dsops.core.state import Kind
-from dsops.core.status import Verdict
-from dsops.core.verdict import OK_SECONDS, Strikes, want_admit, want_eject
+from dsops.core.status import Finding, Verdict
+from dsops.core.verdict import OK_SECONDS, SHOWN_SECONDS, Strikes, want_admit, want_eject
 from dsops.node.agent.canary import Beside, CanaryWatch
 from dsops.node.agent.driver import VERBS, Driver
 from dsops.node.agent.events import (
     WHO,
+    Alarmed,
     AskPeers,
     Call,
     Died,
@@ -36,6 +38,7 @@ from dsops.node.agent.events import (
     TrafficTold,
 )
 from dsops.node.agent.eyes import Eyes, Target
+from dsops.node.agent.grounds import Grounds
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.settings import Settings
 from dsops.node.agent.situation import Facts, Surroundings, find_evidence, find_situation, is_baking
@@ -84,6 +87,7 @@ class Watch:
         now: Now,
         restarts: Restarts | None = None,
         surroundings: Surroundings | None = None,
+        breaker: Breaker | None = None,
         record: Record = lambda _: None,
         note: Note = lambda *_: None,
     ) -> None:
@@ -92,6 +96,7 @@ class Watch:
         self.traffic = Traffic()
         self.teller = Teller(settings.node, record=record, note=note)
         self.eyes = Eyes(Side.ACTIVE, now=now, teller=self.teller)
+        self.grounds = Grounds(breaker or Breaker(), keep=settings.keep_serving)
         self.canary = CanaryWatch(settings, now=now, record=record, note=note)
         self.counters = Counters(self.eyes.counts)
         self.ruling: Ruling | None = None
@@ -159,6 +164,8 @@ class Watch:
         match event:
             case Ticked():
                 self._take_tick(event)
+            case Alarmed() if self.seen:
+                self.seen = replace(self.seen, findings=event.findings)
             case Probed() if event.probe.side is Side.ACTIVE:
                 self.canary.sampling.take(event, self.eyes.take_probe(event))
             case ProbeLost() if event.probe.side is Side.ACTIVE:
@@ -248,9 +255,33 @@ class Watch:
             reason = None if self.traffic.is_drained else want_eject(self.strikes, peers_serving=serving)
             if reason:
                 self._want_away(reason)
+            else:
+                self._leave_for_a_finding(serving)
         elif self._want_back(self._count_serving(PEERS_DECIDE_SECONDS)):
+            self.grounds.finding = None
             self._say("admit", "traffic is let in again: it answers right, also through the gateway")
             self.traffic.want_back()
+
+    def _leave_for_a_finding(self, serving: int) -> None:
+        """A check wants this server out of traffic, whatever its engine answers; the peers are asked first."""
+        finding = self._find_grounds()
+        if finding is None or (self.settings.has_peers and not self._is_fresh(PEERS_EJECT_SECONDS)):
+            return
+        says = f"{finding.entity}: {finding.reason}"
+        if not self.grounds.take(finding, serving=serving, now=self._now):
+            self._say("breaker", f"stays in traffic: {self.grounds.breaker.tripped}")
+            return
+        self.eyes.open(self._now.ticks)
+        self.ruling = Ruling(finding.blame, says)
+        remedy = Remedy(Action.EJECT, says, f"{finding.measure} is asked for: {finding.mend}", page=True)
+        self.teller.decide(self.ruling, remedy, release=self.target.release, now=self._now)
+        self._want_away(says)
+
+    def _find_grounds(self) -> Finding | None:
+        """What asks for traffic to go away and may have it."""
+        if self.seen is None or self.traffic.is_drained or self.grounds.breaker.tripped:
+            return None
+        return self.grounds.find(self.seen.findings)
 
     def _count_serving(self, seconds: float) -> int:
         """Peers that serve, as they said at most so long ago."""
@@ -260,9 +291,20 @@ class Watch:
         """OK looks count from the moment on in which traffic was taken away, or something new began to run."""
         if self._acting:
             return False
-        good = tuple(look for look in self.strikes.good if look.at > self.traffic.since)
         known = self._is_fresh(PEERS_DECIDE_SECONDS) or not self.settings.has_peers
+        good = tuple(look for look in self.strikes.good if look.at > self.traffic.since)
+        answers = known and self._is_shown and bool(good) and not self.strikes.bad
+        if answers and self.grounds.give_way(serving=serving, now=self._now):
+            self._say("breaker", self.grounds.breaker.tripped)
+            return True
+        if self.seen is None or not self.grounds.is_over(self.seen.findings):
+            return False
         return want_admit(replace(self.strikes, good=good), peers_serving=serving if known else 1)
+
+    @property
+    def _is_shown(self) -> bool:
+        """Whether the peers have seen for long enough that this server left, and it that they did."""
+        return self._peers_at >= self.traffic.since + SHOWN_SECONDS
 
     # --- peers --------------------------------------------------------------------------------------------------
 
@@ -270,7 +312,8 @@ class Watch:
     def _want_peers(self) -> bool:
         enough = PEERS_EJECT_SECONDS if self.traffic.wish is None else PEERS_FRESH_SECONDS
         is_asked = self._is_asking or self._is_fresh(enough)
-        return self.settings.has_peers and bool(self.strikes.bad or self.traffic.wish) and not is_asked
+        is_wanted = bool(self.strikes.bad or self.traffic.wish is not None or self._find_grounds())
+        return self.settings.has_peers and is_wanted and not is_asked
 
     def _is_fresh(self, seconds: float) -> bool:
         return self._now.ticks - self._peers_at <= seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import Blame, Condition, Finding, Gpu, Verdict
+from dsops.core.status import Blame, Condition, Finding, Gpu, Measure, Verdict
 
 # Symbols of NVML that mean "there is nothing to read here", not "it is broken".
 _ABSENT = {9: "the NVIDIA driver is not loaded", 12: "no NVIDIA driver (libnvidia-ml.so.1 not found)"}
@@ -68,18 +68,28 @@ def judge_gpus(reading: Reading, *, expected: int | None) -> tuple[Finding, ...]
             lost.reason,
             "`dsops drain`, then a cold reboot",
             f"gpu{lost.index}",
+            Measure.REBOOT,
         )
         for lost in reading.lost
     ]
     missing = (expected or 0) - len(reading.gpus) - len(reading.lost)
     if missing > 0:
         said = f"{len(reading.gpus)} of {expected} GPUs answer" + (f": {reading.reason}" if reading.reason else "")
-        findings.append(_finding("gpu.count", Verdict.BAD, Condition.FAILED, said, "`dsops drain`, then reboot"))
+        mend = "`dsops drain`, then reboot"
+        findings.append(_finding("gpu.count", Verdict.BAD, Condition.FAILED, said, mend, measure=Measure.REBOOT))
     return tuple(findings)
 
 
-def _finding(code: str, status: Verdict, condition: Condition, reason: str, mend: str, entity: str = "gpus") -> Finding:
-    return Finding(entity, code, status, Blame.HARDWARE, condition, reason, mend)
+def _finding(
+    code: str,
+    status: Verdict,
+    condition: Condition,
+    reason: str,
+    mend: str,
+    entity: str = "gpus",
+    measure: Measure = Measure.ALERT,
+) -> Finding:
+    return Finding(entity, code, status, Blame.HARDWARE, condition, reason, mend, measure)
 
 
 # --- from here on: the child ---------------------------------------------------------------------
@@ -117,6 +127,7 @@ def _read_one(nvml: Any, index: int) -> Gpu:
     memory = _find(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     rates = _find(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
     power = _find(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+    place = _find(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle))
     temperature = _find(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
     return Gpu(
         index=index,
@@ -127,6 +138,7 @@ def _read_one(nvml: Any, index: int) -> Gpu:
         memory_total_bytes=int(memory.total) if memory else None,
         utilization_percent=int(rates.gpu) if rates else None,
         power_w=None if power is None else power / 1000,
+        pci=_text(place.busId) if place else "",
     )
 
 

@@ -1,0 +1,5 @@
+"""All checks, in the order in which `dsops doctor` shows them."""
+
+from dsops.node.checks.check import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,143 @@
+"""The checks over time: what they see goes into the ledger, and findings come out. State lives here only."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dsops.core.checks import DRAINS, Sight
+from dsops.core.errors import DsopsError
+from dsops.core.ledger import Ledger
+from dsops.core.status import Finding, Verdict
+from dsops.node.checks import kernel
+from dsops.node.checks.catalogue import CHECKS
+from dsops.node.checks.check import Check, Scene, look
+from dsops.node.checks.rules import Rules
+from dsops.node.sources.kernel_log import KernelLog, Record
+
+log = logging.getLogger("dsops.agent")
+# The log is looked at again after so long, when it could not be opened.
+OPEN_AGAIN_SECONDS = 10.0
+UNREADABLE = "kernel.blind"
+LOST = "kernel.lost"
+
+
+class Checkup:
+    """Fed by the loop with what was sampled, and with the kernel's lines at the moment in which they come.
+
+    log: None where this server has no kernel of its own. xids: (code, entity) -> how often, since the agent's start.
+    """
+
+    def __init__(self, rules: Rules, *, checks: Sequence[Check] = CHECKS, log: KernelLog | None = None) -> None:
+        self.rules = rules
+        self.log = log
+        self.ledger = Ledger()
+        self.skipped: Mapping[str, str] = {}
+        self.xids: Counter[tuple[str, str]] = Counter()
+        self._checks = checks
+        self._looked: dict[str, float] = {}
+        self._gpus: dict[str, str] = {}
+        self._seq = -1
+        self._lost = 0
+        self._opened = float("-inf")
+
+    # --- over the agent's own restarts --------------------------------------------------------------------------
+
+    def keep(self) -> dict[str, Any]:
+        """Plain data for `take_kept`."""
+        return {"ledger": self.ledger.to_data(), "seq": self._seq}
+
+    def take_kept(self, data: object, *, boot: str) -> None:
+        """What an earlier life saw in this boot goes on; what cannot be read is forgotten, and said."""
+        try:
+            if isinstance(data, Mapping):
+                self.ledger = Ledger.from_data(data["ledger"])
+                self._seq = int(data["seq"]) if self.ledger.boot == boot else -1
+        except (DsopsError, LookupError, TypeError, ValueError) as error:
+            log.warning("what the checks knew is lost: %s", error)
+            self.ledger, self._seq = Ledger(), -1
+        self.ledger.begin(boot)
+
+    def clear(self) -> None:
+        """A person looked at it all."""
+        self.ledger.clear()
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def look(self, scene: Scene) -> None:
+        """One sample: every check whose time has come."""
+        self._gpus = {find_bus(gpu.pci): f"gpu{gpu.index}" for gpu in scene.gpus.gpus if gpu.pci}
+        due = [one for one in self._checks if scene.ticks - self._looked.get(one.name, float("-inf")) >= one.every]
+        self._looked |= {one.name: scene.ticks for one in due}
+        outcome = look(due, scene)
+        names = {one.name for one in due}
+        self.skipped = {name: why for name, why in self.skipped.items() if name not in names} | dict(outcome.skipped)
+        self._take(outcome.sights, now=scene.ticks, wall=scene.at)
+        self.ledger.expire(self.rules.rules, now=scene.ticks)
+
+    def read_kernel(self, *, now: float, wall: float) -> bool:
+        """Judges the lines that came since; whether one of them asks for traffic to go away."""
+        if self.log is None or not self._may_open(now):
+            return False
+        records = self.log.read()
+        self._see_log(now=now, wall=wall)
+        return self.take_records(records, now=now, wall=wall)
+
+    def take_records(self, records: Iterable[Record], *, now: float, wall: float) -> bool:
+        """Lines of the kernel, each judged as of its own moment: an old one is not news."""
+        urgent = False
+        for record in records:
+            if record.seq <= self._seq:
+                continue
+            self._seq = record.seq
+            age = max(0.0, now - record.at)
+            for sight in kernel.look_at(record, self.rules, self.find_gpu):
+                self._take([sight], now=now - age, wall=wall - age)
+                if sight.code.startswith(("xid.", "sxid.")):
+                    self.xids[(sight.reason.split(":")[0].split(",")[0], sight.entity)] += 1
+                urgent = urgent or (sight.measure or self.rules.rules[sight.code].measure) in DRAINS
+        return urgent
+
+    def find(self, *, now: float, wall: float) -> tuple[Finding, ...]:
+        """What is wrong now, the worst first."""
+        return self.ledger.find(self.rules.rules, now=now, wall=wall)
+
+    def find_gpu(self, pci: str) -> str:
+        """The GPU's name; its address while nobody knows which one that is."""
+        return self._gpus.get(find_bus(pci), f"gpu {find_bus(pci)}")
+
+    def _may_open(self, now: float) -> bool:
+        """A log that could not be opened is tried again after a while."""
+        assert self.log
+        if self.log.is_open:
+            return True
+        if now - self._opened < OPEN_AGAIN_SECONDS:
+            return False
+        self._opened = now
+        return True
+
+    def _see_log(self, *, now: float, wall: float) -> None:
+        assert self.log
+        verdict = Verdict.BAD if self.log.reason else Verdict.OK
+        sights = [Sight(UNREADABLE, "kernel", verdict, f"{now:.3f}", self.log.reason)]
+        if self.log.lost > self._lost:
+            lost, self._lost = self.log.lost - self._lost, self.log.lost
+            sights.append(Sight(LOST, "kernel", Verdict.BAD, f"{self.log.lost}", f"{lost} lines were overwritten"))
+        self._take(sights, now=now, wall=wall)
+
+    def _take(self, sights: Iterable[Sight], *, now: float, wall: float) -> None:
+        self.ledger.take(sights, self.rules.rules, now=now, wall=wall)
+
+
+def find_bus(pci: str) -> str:
+    """`0000:3b:00` of the ways in which drivers write an address: with eight digits, capitals, or a function."""
+    domain, _, place = pci.lower().partition(".")[0].rpartition(":")[0].rpartition(":")
+    device = pci.lower().partition(".")[0].rpartition(":")[2]
+    return f"{domain[-4:]:0>4}:{place}:{device}"
+
+
+def find_drain(findings: Iterable[Finding]) -> Finding | None:
+    """The worst one for which this server should have no traffic."""
+    order = list(DRAINS)
+    asking = [one for one in findings if one.measure in DRAINS and one.status is Verdict.BAD]
+    return max(asking, key=lambda one: order.index(one.measure), default=None)
