@@ -301,6 +301,65 @@ def test_a_server_comes_back_by_itself_from_its_own_reboot(lab: Lab) -> None:
         assert inside(GPU9, "cat /proc/sys/kernel/random/boot_id") != before
 
 
+# --- faults of the machine, and their mend ---
+
+
+def test_a_full_disk_takes_nothing_until_it_is_mended(lab: Lab) -> None:
+    fault(lab, "gpu9", "disk-full")
+    assert inside(GPU9, "echo x 2>/dev/null >/var/lib/dsops/one || echo full") == "full"
+    assert "the disk has room" in fault(lab, "gpu9", "mend")
+    assert inside(GPU9, "echo x >/var/lib/dsops/one && cat /var/lib/dsops/one") == "x"
+
+
+def test_a_slow_disk_takes_its_time_until_it_is_mended(lab: Lab) -> None:
+    fault(lab, "gpu9", "disk-slow", words=["1"])
+    begin_at = time.monotonic()
+    inside(GPU9, "dd if=/dev/zero of=/var/lib/dsops/two bs=64k count=32 oflag=direct 2>/dev/null")
+    assert time.monotonic() - begin_at > 1.5
+    assert "its disk is quick" in fault(lab, "gpu9", "mend")
+
+
+def test_memory_is_taken_until_it_is_mended(lab: Lab) -> None:
+    fault(lab, "gpu9", "memory", words=["64"])
+    assert inside(GPU9, "systemctl is-active lab-fault-hog") == "active"
+    taken = "head -c 200000000 /dev/zero | tail -n 1 | wc -c"
+    assert inside(GPU9, f"{{ {taken}; }} 2>/dev/null || true") in ("", "0")  # the kernel killed who wanted more
+    assert "the memory is free" in fault(lab, "gpu9", "mend")
+    assert inside(GPU9, taken) == "200000000"
+
+
+def test_servers_that_are_cut_off_reach_each_other_after_a_mend(lab: Lab) -> None:
+    knock = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{lab.address(GPU9)}/22' 2>/dev/null && echo open || echo closed"
+    assert inside(LB9, knock) == "open"
+    fault(lab, "gpu9", "partition", words=["lb9"])
+    assert (inside(LB9, knock), inside(GPU9, "echo here")) == ("closed", "here")
+    assert "it is cut off no more" in fault(lab, "gpu9", "mend")
+    assert inside(LB9, knock) == "open"
+
+
+def test_a_pulled_cable_is_seen_and_plugged_in_again(lab: Lab) -> None:
+    fault(lab, "gpu9", "nic-down")
+    with pytest.raises(DsopsError):
+        inside(GPU9, "echo here")
+    assert "its cable is in" in fault(lab, "gpu9", "mend")
+    assert inside(GPU9, "cat /sys/class/net/host0/carrier") == "1"
+
+
+def test_an_xid_is_in_the_servers_kernel_log_which_a_start_begins_anew(lab: Lab) -> None:
+    fault(lab, "gpu9", "xid", words=["79"])
+    assert "NVRM: Xid (PCI:0000:10:00): 79," in inside(GPU9, f"cat {gpus.INSIDE}/{gpus.KERNEL_LOG}")
+    fault(lab, "gpu9", "kill")
+    assert start(lab, "gpu9") == "running"
+    assert inside(GPU9, f"cat {gpus.INSIDE}/{gpus.KERNEL_LOG}") == ""
+
+
+def test_down_takes_a_cut_away_too(lab: Lab) -> None:
+    fault(lab, "gpu9", "partition")
+    assert find_leftovers(lab)
+    down(lab, QUIET)
+    assert find_leftovers(lab) == []
+
+
 # --- one lab a machine ---
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dsops.core.errors import DsopsError
 from dsops.lab.down import down as lab_down
-from dsops.lab.faults import FAULTS
+from dsops.lab.faults import FAULTS, render_list
 from dsops.lab.faults import fault as lab_fault
 from dsops.lab.place import LAB
 from dsops.lab.progress import get_show
@@ -60,9 +60,11 @@ def status(as_json: bool) -> None:
         Console().print(render_table(found))
 
 
-@lab.command()
+@lab.command(epilog="\b\n" + render_list())  # \b: the lines stay as they are
 @click.argument("node", type=click.Choice([server.name for server in LAB.everyone]))
-@click.argument("kind", type=click.Choice(list(FAULTS)))
-def fault(node: str, kind: str) -> None:
-    """Break a server on purpose; `dsops lab up` mends it."""
-    click.echo(f"{node}: {lab_fault(LAB, node, kind)}")
+@click.argument("kind", metavar="FAULT", type=click.Choice(list(FAULTS)))
+@click.argument("words", nargs=-1, metavar="[VALUE]...")
+@click.option("--gpu", default=0, show_default=True, help="Which GPU, for faults of one.")
+def fault(node: str, kind: str, words: tuple[str, ...], gpu: int) -> None:
+    """Break a server on purpose; `mend` ends it, `dsops lab up` starts a dead one."""
+    click.echo(f"{node}: {lab_fault(LAB, node, kind, words=words, gpu=gpu)}")

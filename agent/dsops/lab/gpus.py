@@ -2,17 +2,21 @@
 
 import hashlib
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
+from dsops.lab.cards import DEFAULT, MOST, SOURCE, find_unknown, get_profile, get_sources
 from dsops.lab.place import Lab, Server
 from dsops.lab.run import read, run, write
 
-SOURCE = Path(__file__).with_name("nvml") / "nvml.c"
 LIBRARY = "libnvidia-ml.so.1"
-INSIDE = "/run/dsops-lab-gpus"  # where a server sees the files; nvml.c's default
+INSIDE = "/run/dsops-lab-gpus"  # where a server sees the files; the library's default
+KERNEL_LOG = "kmsg"  # among them: what the driver of simulated GPUs would write into the kernel's log
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden")
+XID_EVENT = 8
+KEPT_EVENTS = 16
 Value = str | int | float | None
 
 
@@ -34,7 +38,7 @@ def ensure_library(lab: Lab) -> bool:
 def build(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
     """Compile into folder/HASH, once. without: functions that are not exported, as in an older driver."""
     absent = [f"-D{name}=absent_{name}" for name in sorted(without)]
-    what = SOURCE.read_bytes() + " ".join((*FLAGS, *absent)).encode()
+    what = b"".join(path.read_bytes() for path in get_sources()) + " ".join((*FLAGS, *absent)).encode()
     library = folder / hashlib.sha256(what).hexdigest()[:12] / LIBRARY
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,22 @@ def build(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
         run(["gcc", *FLAGS, *absent, f"-Wl,-soname,{LIBRARY}", "-o", part, SOURCE], where=str(SOURCE))
         part.replace(library)
     return library
+
+
+def install(lab: Lab, server: Server, *, without: tuple[str, ...] = ()) -> bool:
+    """Put the library where the server's programs look for it; whether it was new there."""
+    target = lab.home(server).root / library_path()
+    library = build(cache(lab), without=without)
+    complete(lab.home(server).gpus, server)
+    if target.exists() and target.read_bytes() == library.read_bytes():
+        return False
+    part = target.with_name(f".{LIBRARY}.part")
+    part.write_bytes(library.read_bytes())
+    part.replace(target)
+    return True
+
+
+# --- the files ---
 
 
 def parse(text: str) -> dict[str, str]:
@@ -53,66 +73,125 @@ def render(values: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def default_driver(server: Server) -> dict[str, str]:
-    versions = {"driver_version": "570.86.15", "nvml_version": "12.570.86.15", "cuda_version": "12080"}
-    return {"count": str(server.gpus), **versions}
+def default_driver(server: Server, *, profile: str = DEFAULT) -> dict[str, str]:
+    return {"count": str(server.gpus), **get_profile(profile).driver}
 
 
-def default_gpu(server: Server, index: int) -> dict[str, str]:
-    """A healthy idle H100."""
+def default_gpu(server: Server, index: int, *, profile: str = DEFAULT) -> dict[str, str]:
+    """A healthy idle card; the warmer, the further back it stands."""
+    card = get_profile(profile).gpu
     return {
-        "name": "NVIDIA H100 80GB HBM3",
+        "profile": profile,
         "uuid": f"GPU-1ab00000-0000-4000-8000-{server.number:04x}{index:08x}",
+        "serial": f"165{server.number:05}{index:05}",
+        "minor": str(index),
+        "module_id": str(index + 1),
+        "board_id": str((0x10 + index) << 8),
         "pci_bus": str(0x10 + index),
-        "temperature": str(34 + index),
-        "memory_total": "85520809984",
-        "memory_used": "0",
-        "utilization_gpu": "0",
-        "power": "70000",
-        "ecc_corrected": "0",
-        "ecc_uncorrected": "0",
-        "xid_sequence": "0",
+        **card,
+        "temperature": str(int(card["temperature"]) + index),
     }
 
 
-def reset(folder: Path, server: Server) -> None:
-    """All GPUs of a server healthy and idle."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("gpu*.conf"):
-        stale.unlink()
-    for index in range(server.gpus):
-        write(folder / f"gpu{index}.conf", render(default_gpu(server, index)))
-    write(folder / "driver.conf", render(default_driver(server)))
+def reset(folder: Path, server: Server, *, profile: str = DEFAULT, cards: int | None = None) -> None:
+    """All GPUs of a server healthy and idle. cards: how many, if not as many as the server has."""
+    many = server.gpus if cards is None else cards
+    if not 1 <= many <= MOST:
+        raise DsopsError(f"a server has 1 to {MOST} GPUs, not {many}", where=server.name)
+    driver = {**default_driver(server, profile=profile), "count": str(many)}
+    files = [folder / f"gpu{index}.conf" for index in range(many)]
+    for index, path in enumerate(files):  # each in one step: who asks meanwhile misses no GPU that is there
+        write(path, render(default_gpu(server, index, profile=profile)))
+    write(folder / "driver.conf", render(driver))
+    for path in set(folder.glob("gpu*.conf")) - set(files):
+        path.unlink()
+
+
+def mend(folder: Path, server: Server) -> None:
+    """The cards that are there, healthy and idle again; how many are there is their files' number."""
+    found = parse(read(folder / "gpu0.conf"))
+    reset(folder, server, profile=found.get("profile", DEFAULT), cards=len(list(folder.glob("gpu*.conf"))) or None)
+
+
+def complete(folder: Path, server: Server) -> None:
+    """Files of before there were profiles say the rest of an H100 too; what they say already stays."""
+    for path in folder.glob("gpu*.conf"):
+        found = parse(read(path))
+        if "profile" not in found:
+            whole = {**default_gpu(server, int(path.stem.removeprefix("gpu"))), **found}
+            write(path, render({key: value for key, value in whole.items() if key not in ("xid", "xid_sequence")}))
+
+
+def get_file(folder: Path, which: int | str) -> Path:
+    path = folder / ("driver.conf" if which == "driver" else f"gpu{which}.conf")
+    if not path.exists():
+        raise DsopsError(f"there is no simulated {path.stem}", where=str(folder), mend="see `dsops lab status`")
+    return path
 
 
 def change(folder: Path, which: int | str, values: Mapping[str, Value]) -> dict[str, str]:
     """Change keys of gpu N, or of "driver"; None removes one. Running processes see it on their next call."""
-    path = folder / ("driver.conf" if which == "driver" else f"gpu{which}.conf")
-    if not path.exists():
-        raise DsopsError(f"there is no simulated {path.stem}", where=str(folder), mend="see `dsops lab status`")
+    path = get_file(folder, which)
     merged: dict[str, Value] = {**parse(read(path)), **values}
     kept = {key: str(value) for key, value in merged.items() if value is not None}
+    if unknown := find_unknown(kept, part="driver" if which == "driver" else "gpu"):
+        raise DsopsError(f"nothing reads {', '.join(unknown)}", where=str(path), mend="the keys are in nvml/keys.toml")
     write(path, render(kept))
     return kept
 
 
+def check(folder: Path) -> None:
+    """Raise when one of the files says what nothing reads."""
+    for path in sorted(folder.glob("*.conf")):
+        change(folder, path.stem.removeprefix("gpu"), {})
+
+
+def grow(base: int, rate: float) -> str:
+    """A counter that is `base` now and grows by `rate` a second, with nobody to write it."""
+    return f"{base}+{rate:g}@{time.time():.3f}"
+
+
+def read_gpu(folder: Path, index: int) -> dict[str, str]:
+    return parse(read(get_file(folder, index)))
+
+
+def read_number(folder: Path, index: int, key: str) -> int:
+    """A counter as it is now; 0 when the card has none."""
+    base, _, rest = read_gpu(folder, index).get(key, "0").partition("+")
+    rate, _, since = rest.partition("@")
+    return int(base, 0) + int(float(rate or 0) * max(0.0, time.time() - float(since or 0)))
+
+
+def raise_event(folder: Path, index: int, kind: int, data: int) -> None:
+    """Tell everyone who waits for events of this GPU. Numbers go on after a mend: who waits knows the last one."""
+    found = read_gpu(folder, index)
+    numbers = sorted(int(key.removeprefix("event.")) for key in found if key.startswith("event."))
+    number = max(int(time.time() * 1000), *(one + 1 for one in numbers), 0)
+    old: dict[str, Value] = {f"event.{one}": None for one in numbers[: 1 - KEPT_EVENTS]}
+    change(folder, index, {**old, f"event.{number}": f"{kind} {data} {time.time():.3f}"})
+
+
 def raise_xid(folder: Path, index: int, xid: int) -> None:
-    """Tell everyone who waits for events of this GPU about one more Xid."""
-    sequence = int(parse(read(folder / f"gpu{index}.conf")).get("xid_sequence", "0"))
-    change(folder, index, {"xid": xid, "xid_sequence": sequence + 1})
+    raise_event(folder, index, XID_EVENT, xid)
+
+
+def log_line(folder: Path, text: str) -> None:
+    """One more line of the driver in the kernel's log, as /dev/kmsg gives it. Appended: readers keep it open."""
+    path = folder / KERNEL_LOG
+    number = len(read(path).splitlines())
+    with path.open("a") as log:
+        log.write(f"4,{number},{int(time.monotonic() * 1e6)},-;{text}\n")
+
+
+def begin_log(folder: Path) -> None:
+    """A boot begins with an empty log."""
+    (folder / KERNEL_LOG).write_text("")
+
+
+def get_pci(folder: Path, index: int) -> str:
+    """Where the GPU is on the bus, as the driver's messages name it."""
+    return f"0000:{int(read_gpu(folder, index)['pci_bus'], 0):02x}:00"
 
 
 def count(folder: Path) -> int:
     return int(parse(read(folder / "driver.conf")).get("count", "0"))
-
-
-def install(lab: Lab, server: Server) -> bool:
-    """Put the library where the server's programs look for it; whether it was new there."""
-    target = lab.home(server).root / library_path()
-    library = build(cache(lab))
-    if target.exists() and target.read_bytes() == library.read_bytes():
-        return False
-    part = target.with_name(f".{LIBRARY}.part")
-    part.write_bytes(library.read_bytes())
-    part.replace(target)
-    return True

@@ -4,6 +4,7 @@ import json
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from dsops.lab import cuts
 from dsops.lab.place import Lab, Server
 from dsops.lab.run import run, succeeds
 
@@ -88,7 +89,8 @@ def remove_network(lab: Lab) -> int:
     links = _links(lab)
     for link in links:
         run(["ip", "link", "delete", link], check=False)
-    return len(links) + succeeds(["nft", "delete", "table", "inet", table(lab)])
+    cut = [cuts.join(lab, one) for one in lab.everyone]
+    return len(links) + sum(cut) + succeeds(["nft", "delete", "table", "inet", table(lab)])
 
 
 def remove_port(lab: Lab, server: Server) -> None:
@@ -100,7 +102,7 @@ def remove_port(lab: Lab, server: Server) -> None:
 
 def find_network(lab: Lab) -> list[str]:
     rules = [f"nftables table {table(lab)}"] if succeeds(["nft", "list", "table", "inet", table(lab)]) else []
-    return [f"link {link}" for link in _links(lab)] + rules
+    return [f"link {link}" for link in _links(lab)] + rules + [f"nftables table {cut}" for cut in cuts.find_cuts(lab)]
 
 
 def _links(lab: Lab) -> list[str]:

@@ -124,6 +124,8 @@ def ensure_started(lab: Lab, server: Server) -> bool:
     stop(lab, server)
     home = lab.home(server)
     home.console.write_bytes(b"")
+    if server.gpus:
+        gpus.begin_log(home.gpus)
     groups = [] if cgroups.has_systemd() else cgroups.make_groups(lab, server)
     tmp_on_disk = {"SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
     launch(lab, server.name, nspawn_argv(lab, server), log=home.console, groups=groups, env=tmp_on_disk)
