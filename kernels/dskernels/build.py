@@ -1,7 +1,8 @@
 """Builds the kernels written in CUDA C++: by nvcc, once, kept by the hash of what they are made of.
 
 Needs no PyTorch. A node without a compiler gets them prebuilt: `python -m dskernels.build FOLDER` on a machine that
-has nvcc, and `DSKERNELS_CUBINS=FOLDER` where they are used. A source named NAME.TARGET.cu is for that target alone.
+has nvcc, and `DSKERNELS_CUBINS=FOLDER` where they are used; with kernels/dskernels/prebuilt as the folder, they travel
+in dsops' wheel. A source named NAME.TARGET.cu is for that target alone.
 """
 
 import hashlib
@@ -55,10 +56,10 @@ def _find_cubin(source: Path, *, target: str) -> Path | None:
 
 
 def _list_folders() -> list[Path]:
-    """What was prebuilt, if anything was, and last the cache."""
+    """What was prebuilt, if anything was, what came along with this package, and last the cache."""
     prebuilt = os.environ.get("DSKERNELS_CUBINS")
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [*([Path(prebuilt)] if prebuilt else []), cache_home / "dskernels"]
+    return [*([Path(prebuilt)] if prebuilt else []), HERE / "prebuilt", cache_home / "dskernels"]
 
 
 def build(source: Path, *, target: str, folder: Path) -> Path:

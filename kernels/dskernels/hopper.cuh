@@ -42,6 +42,24 @@ __device__ __forceinline__ void fetch_for(uint32_t to, const CUtensorMap& map, i
                  ::"r"(to), "l"(&map), "r"(k), "r"(row), "r"(barrier), "h"(blocks) : "memory");
 }
 
+// So many bytes as they lie there. All places and the number are multiples of 16.
+__device__ __forceinline__ void fetch_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
+}
+
+// The same with a policy for L2, such as for what is read once.
+__device__ __forceinline__ void fetch_once(uint32_t to, const void* from, int bytes, uint32_t barrier, uint64_t policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
+                 ::"r"(to), "l"(from), "r"(bytes), "r"(barrier), "l"(policy) : "memory");
+}
+
+// Only into L2: nothing to wait for.
+__device__ __forceinline__ void prefetch_once(const void* from, int bytes, uint64_t policy) {
+    asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from), "r"(bytes), "l"(policy)
+                 : "memory");
+}
+
 // Of all threads of the cluster that are still there.
 __device__ __forceinline__ void meet() {
     asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");

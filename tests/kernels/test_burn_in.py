@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, which is not install
 
 from dskernels.burn_in import memory, suite  # noqa: E402
 from dskernels.burn_in.bench import make_floors  # noqa: E402
-from dskernels.burn_in.faults import FAULTS, PEER_FAULT, Fault  # noqa: E402
+from dskernels.burn_in.faults import FAULTS, PEER_FAULT, REDUCE_FAULT, Fault  # noqa: E402
 from dskernels.burn_in.machine import Pattern, describe, make_found  # noqa: E402
 from dskernels.burn_in.plan import MIB, Plan, Point  # noqa: E402
 from dskernels.burn_in.reference import Plain, expect, to_int32  # noqa: E402
@@ -24,9 +24,13 @@ SMALL = Plan(
     piece=2 * MIB,
     copies=(MIB,),
     host=2 * MIB,
+    pause=0,
+    reduce=MIB,
     repeats=2,
     side=64,
     depth=128,
+    fp8_depth=128,
+    fp8_seconds=0,
     batch=2,
 )
 
@@ -119,3 +123,33 @@ def test_a_copy_between_two_devices_is_measured_and_its_fault_found() -> None:
     assert all(report.is_sound and "peer_copy" in {one.name for one in report.figures} for report in reports)
     reports = suite.run(machines, plan=plan, tamper=PEER_FAULT.make())
     assert [problem.part for report in reports for problem in report.problems] == ["peer"]
+
+
+def test_the_sum_over_all_devices_is_measured_and_its_fault_found() -> None:
+    machines = [make_machine(), make_machine()]
+    plan = dataclasses.replace(SMALL, peer=MIB)
+    first, second = suite.run(machines, plan=plan)
+    assert "all_reduce" in {one.name for one in first.figures}
+    assert "all-reduce" in first.done
+    assert "all-reduce" not in second.done
+    reports = suite.run(machines, plan=plan, tamper=REDUCE_FAULT.make())
+    assert [problem.part for report in reports for problem in report.problems] == ["all-reduce"]
+
+
+def test_a_device_without_fp8_says_so_and_is_sound() -> None:
+    class Older(Plain):
+        def find_fp8_lack(self) -> str:
+            return "too old"
+
+    (report,) = suite.run([Older(CPU, free=4 * MIB)], plan=SMALL)
+    assert report.is_sound
+    assert [(skip.part, skip.why) for skip in report.skips] == [("fp8", "too old")]
+
+
+def test_a_part_that_fails_is_not_among_those_that_came_to_their_end() -> None:
+    def tamper(point: Point, tensor: "torch.Tensor") -> None:
+        if point is Point.COPIED:
+            raise RuntimeError("out of luck")
+
+    (report,) = suite.run([make_machine()], plan=SMALL, tamper=tamper)
+    assert set(suite.PARTS) - set(report.done) == {"copy"}

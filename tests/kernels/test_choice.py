@@ -5,6 +5,7 @@ from dskernels.fp8_gemm.choice import FEW, LONG_K, MANY, MIDDLE, choose, choose_
 from dskernels.fp8_gemm.choice import WGMMA as FP8_WGMMA
 from dskernels.tiled_matmul.choice import LADDER, MMA, TILED, WGMMA, can_run
 from dskernels.tiled_matmul.choice import choose as choose_rung
+from dskernels.w4a16_gemm import choice as four_bit
 from dskernels.w4a16_gemm.choice import choose as choose_strips
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,35 @@ def test_four_bit_weights_take_the_blocks_that_were_measured() -> None:
     assert choose_strips(8192, 8192, 16).strips == 4
     assert choose_strips(2112, 7168, 16).strips == 1
     assert choose_strips(576, 7168, 1).splits == 3
+
+
+@given(rows=st.integers(1, 200_000), groups=st.integers(1, 192), tokens=st.integers(1, 100))
+def test_one_row_times_a_four_bit_weight_takes_the_bulk_copies_and_more_rows_never_do(
+    rows: int, groups: int, tokens: int
+) -> None:
+    choice = four_bit.choose_bulk(rows, groups * 128, tokens)
+    assert (choice is None) == (tokens > 1)
+    if choice:
+        warps = choice.count_warps(groups)
+        assert 1 <= warps <= min(groups, choice.warps)
+        assert -(-groups // warps) == -(-groups // min(groups, choice.warps))
+        assert 1 <= choice.count_blocks(rows) <= four_bit.MULTIPROCESSORS * choice.blocks
+
+
+def test_one_row_takes_the_bulk_kernels_that_were_measured() -> None:
+    chosen = {rows: four_bit.choose_bulk(rows, 7168, 1) for rows in (576, 2112, 4096, 7168, 8192, 24576)}
+    few, some, many = four_bit.FEW, four_bit.SOME, four_bit.MANY
+    assert chosen == {576: few, 2112: few, 4096: some, 7168: many, 8192: many, 24576: many}
+    assert four_bit.choose_bulk(8192, four_bit.MOST_WIDTH + 128, 1) is None
+
+
+@pytest.mark.parametrize("choice", four_bit.BULKS)
+def test_no_bulk_block_wants_more_shared_memory_than_it_is_given(choice: four_bit.Bulk) -> None:
+    unit, rows = 1072 * choice.strips, four_bit.STRIP * choice.strips
+    rings, sums = choice.warps * choice.slots * (unit + 8) + 8 + 127, 2 * choice.warps * rows * 4
+    assert rings + sums + 2 * four_bit.MOST_WIDTH <= four_bit.SHARED
+    # of an H100's multiprocessor; a block takes 1 KiB more than it asks for
+    assert 2 * (four_bit.SHARED + 1024) <= 228 << 10
 
 
 @pytest.mark.parametrize(

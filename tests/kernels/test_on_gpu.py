@@ -23,6 +23,7 @@ from dskernels.tiled_matmul import reference as tiled_matmul_reference  # noqa: 
 from dskernels.tiled_matmul.choice import LADDER, Rung, can_run  # noqa: E402
 from dskernels.w4a16_gemm import kernel as w4a16_gemm  # noqa: E402
 from dskernels.w4a16_gemm import reference as w4a16_gemm_reference  # noqa: E402
+from dskernels.w4a16_gemm.choice import BULKS, Bulk, Choice  # noqa: E402
 from dskernels.weight_dequant import kernel as weight_dequant  # noqa: E402
 from dskernels.weight_dequant import reference as weight_dequant_reference  # noqa: E402
 from dskernels.workspace import Workspace  # noqa: E402
@@ -99,8 +100,45 @@ def test_four_bit_weights_multiply_as_the_reference_says(rows: int) -> None:
         weight = w4a16_gemm.pack(codes)
         want = w4a16_gemm_reference.gemm(x, codes)
         for _ in range(3):
-            assert find_error(w4a16_gemm.gemm(x, weight, workspace=workspace), want) < 2e-3
+            assert find_error(w4a16_gemm.gemm(x, weight, workspace=workspace), want) < 2.5e-3  # 64 roundings differ
         assert not workspace.counts.any()
+
+
+# Rows that fill no strip, no tile, and more than one round; widths with fewer groups than warps, odd, and the largest.
+EDGES = ((1, 128), (64, 128), (65, 256), (130, 384), (130, 1152), (576, 7168), (2113, 1664), (9000, 640), (64, 24576))
+
+
+def poison(columns: int) -> None:
+    """Leaves memory full of NaN where a result of one row is likely to be put next."""
+    torch.full((1, columns), torch.nan, device="cuda", dtype=torch.bfloat16)
+
+
+@pytest.mark.skipif(CAPABILITY != (9, 0), reason="needs a GPU of compute capability 9.0: bulk copies")
+@pytest.mark.parametrize("choice", BULKS, ids=lambda one: f"{one.strips}-{one.slots}")
+def test_one_row_comes_out_right_of_every_bulk_kernel_at_every_edge(choice: Bulk) -> None:
+    workspace = Workspace(torch.device("cuda"))
+    for columns, width in EDGES:
+        codes = w4a16_gemm_reference.quantize(torch.randn(columns, width, device="cuda"))
+        weight = w4a16_gemm.pack(codes)
+        for _ in range(3):
+            x = torch.randn(1, width, device="cuda", dtype=torch.bfloat16)
+            want = w4a16_gemm_reference.gemm(x, codes)
+            poison(columns)
+            seen = w4a16_gemm.gemm(x, weight, workspace=workspace, choice=choice)
+            assert find_error(seen, want) < (2.5e-3 if columns > 1 else 4e-3), (columns, width)
+
+
+def test_one_row_comes_out_right_without_bulk_copies_too() -> None:
+    workspace = Workspace(torch.device("cuda"))
+    for columns, width in EDGES:
+        x = torch.randn(1, width, device="cuda", dtype=torch.bfloat16)
+        codes = w4a16_gemm_reference.quantize(torch.randn(columns, width, device="cuda"))
+        weight = w4a16_gemm.pack(codes)
+        want = w4a16_gemm_reference.gemm(x, codes)
+        for strips in (1, 2, 4):
+            poison(columns)
+            seen = w4a16_gemm.gemm(x, weight, workspace=workspace, choice=Choice(strips))
+            assert find_error(seen, want) < (2.5e-3 if columns > 1 else 4e-3), (columns, width)
 
 
 def test_what_does_not_fit_is_refused_in_words() -> None:
@@ -108,6 +146,10 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         act_quant.quantize(torch.randn(3, 100, device="cuda", dtype=torch.bfloat16))
     with pytest.raises(KernelError, match="wanted bfloat16"):
         act_quant.quantize(torch.randn(3, 128, device="cuda"))
+    weight = w4a16_gemm.pack(w4a16_gemm_reference.quantize(torch.randn(64, 128, device="cuda")))
+    workspace, shifted = Workspace(torch.device("cuda")), torch.randn(129, device="cuda").bfloat16()[1:].view(1, 128)
+    with pytest.raises(KernelError, match="multiple of 16 bytes"):
+        w4a16_gemm.gemm(shifted, weight, workspace=workspace)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 127), (128, 128), (129, 256), (1000, 300), (576, 7168), (130, 1040)])

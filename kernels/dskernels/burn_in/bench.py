@@ -5,13 +5,20 @@ from collections.abc import Sequence
 
 import torch
 
-from dskernels.burn_in.faults import FAULTS, PEER_FAULT, Fault
+from dskernels.burn_in.faults import FAULTS, PEER_FAULT, REDUCE_FAULT, Fault
 from dskernels.burn_in.plan import MIB, Plan
 from dskernels.burn_in.report import Report
 from dskernels.burn_in.suite import run
 
 SHORT = Plan(
-    walk_seconds=0, multiply_seconds=0.2, limit=20, most=8192 * MIB, copies=(256 * MIB,), host=64 * MIB, repeats=3
+    walk_seconds=0,
+    multiply_seconds=0.2,
+    fp8_seconds=0.2,
+    limit=20,
+    most=8192 * MIB,
+    copies=(256 * MIB,),
+    host=64 * MIB,
+    repeats=3,
 )
 
 
@@ -37,8 +44,9 @@ def find_fault(fault: Fault, plan: Plan) -> bool:
 def make_floors(plan: Plan, sound: Sequence[Report], *, share: float = 0.7) -> Plan:
     """The plan with floors for copies and products, from what sound GPUs reached."""
     figures = [figure for report in sound for figure in report.figures]
-    names = (f"copy_{plan.copies[0] // MIB}", "product")
-    floors = {name: share * min(one.value for one in figures if one.name == name) for name in names}
+    names = (f"copy_{plan.copies[0] // MIB}", "product", "fp8")
+    values = {name: [one.value for one in figures if one.name == name] for name in names}
+    floors = {name: share * min(some) for name, some in values.items() if some}
     return dataclasses.replace(plan, floors=floors)
 
 
@@ -50,7 +58,7 @@ def main() -> None:
     if bad := [problem for report in sound for problem in report.problems]:
         print(f"a short run of sound GPUs objects: {bad}")
     plan = make_floors(SHORT, sound)
-    faults = FAULTS + ((PEER_FAULT,) if torch.cuda.device_count() > 1 else ())
+    faults = FAULTS + ((PEER_FAULT, REDUCE_FAULT) if torch.cuda.device_count() > 1 else ())
     print(f"{sum([find_fault(fault, plan) for fault in faults])} of {len(faults)} injected faults found")
 
 

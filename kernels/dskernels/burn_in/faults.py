@@ -12,6 +12,7 @@ from dskernels.burn_in.plan import Point, Tamper
 
 SLEEP_CYCLES = 20_000_000  # about 12 ms of a GPU's clock
 HANG_SECONDS = 10.0
+ONE_FP8 = 0x38  # e4m3
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def change(tensor: torch.Tensor) -> None:
     values[at] = -values[at] if values[at] else 1
 
 
+def change_fp8(tensor: torch.Tensor) -> None:
+    """As `change`, where only bytes can be turned: one operand has another sign, or is one where it was zero."""
+    values, at = tensor.view(torch.uint8).flatten(), _choose(tensor)
+    values[at] = values[at] ^ 0x80 if values[at] & 0x7F else ONE_FP8
+
+
 def zero_line(tensor: torch.Tensor) -> None:
     """A row of the product is missing."""
     tensor[random.randrange(tensor.shape[0])] = 0  # noqa: S311
@@ -114,7 +121,11 @@ FAULTS = (
     Fault("a product's row missing", Point.PRODUCT, "product", zero_line),
     Fault("slow products", Point.MULTIPLYING, "floors", delay, is_once=False),
     Fault("a repeated product that differs in a bit", Point.REPEATED, "repeat", flip_lowest),
+    Fault("an operand in fp8 that changed", Point.FP8_OPERANDS, "fp8", change_fp8),
+    Fault("a product's value in fp8 off by one", Point.FP8_PRODUCT, "fp8", add_one),
+    Fault("slow products in fp8", Point.FP8_MULTIPLYING, "floors", delay, is_once=False),
     Fault("an error of the driver", Point.STARTED, "memory", fail),
     Fault("a driver that does not answer", Point.STARTED, "memory", hang),
 )
+REDUCE_FAULT = Fault("a wrong sum over all GPUs", Point.REDUCED, "all-reduce", add_one)
 PEER_FAULT = Fault("a word changed on the way from a peer", Point.PEER, "peer", flip_bit)

@@ -46,6 +46,12 @@ class Machine(Protocol):
     def multiply(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor) -> None:
         """x (M, K) bf16 times w (N, K), transposed, into out (M, N) fp32 or bf16."""
 
+    def find_fp8_lack(self) -> str:
+        """Why it has no fp8; "" when it has."""
+
+    def multiply_fp8(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor) -> None:
+        """x (M, K) e4m3 times w (N, K), transposed, into out (M, N) fp32."""
+
     def add_up(self, product: torch.Tensor, of_rows: torch.Tensor, of_columns: torch.Tensor) -> None:
         """Adds the sums of (M, N) fp32, N a multiple of 4, to int32, modulo 2^32; values are whole if sound."""
 

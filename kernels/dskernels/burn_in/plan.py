@@ -25,6 +25,10 @@ class Point(StrEnum):
     PRODUCT = "a product of whole numbers is done"
     REPEATED = "a product of random numbers was repeated"
     PEER = "a copy from another GPU is done"
+    FP8_OPERANDS = "as OPERANDS, for products in fp8"
+    FP8_MULTIPLYING = "inside the time of a product in fp8"
+    FP8_PRODUCT = "a product in fp8 is done"
+    REDUCED = "an all-reduce over all GPUs is done; the tensor is one GPU's sum"
 
 
 Tamper = Callable[[Point, torch.Tensor], None]
@@ -40,7 +44,8 @@ class Plan:
 
     limit: when a GPU that has not answered is given up. spare: memory left to others. most: of memory to walk.
     side, depth: (side, depth) x (side, depth) is the product; both multiples of 8.
-    batch: products between two looks. floors: figure -> least value.
+    batch: products between two looks. floors: figure -> least value. fp8_depth: as depth, for products in fp8.
+    pause: between rounds of copies from and to the host. reduce: bytes that each GPU brings to an all-reduce.
     """
 
     walk_seconds: float = 4.0
@@ -51,10 +56,14 @@ class Plan:
     piece: int = 2048 * MIB
     copies: tuple[int, ...] = (256 * MIB, 1024 * MIB, 4096 * MIB)
     host: int = 256 * MIB
+    pause: float = 0.3
     peer: int = 1024 * MIB
+    reduce: int = 1024 * MIB
     repeats: int = 10
     side: int = 8192
     depth: int = 32768
+    fp8_depth: int = 8192
+    fp8_seconds: float = 2.0
     batch: int = 20
     seed: int = 0x5EED
     floors: Mapping[str, float] = field(default_factory=dict)

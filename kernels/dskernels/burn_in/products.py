@@ -1,6 +1,8 @@
 """Matrix products for as long as asked: every one checked by its sums, and random ones repeated to the bit."""
 
 import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -12,6 +14,8 @@ from dskernels.burn_in.report import Findings
 # Whole numbers up to this fill bf16's eight bits; the sums of 32768 random products stay far under 2^24 (17 sigma), so
 # fp32 is exact.
 LARGEST = 127
+# In fp8, Hopper adds up 128 products with 13 bits or so before fp32 takes over: 128 * 16 stays far under that.
+LARGEST_FP8 = 4
 
 
 class Sums:
@@ -48,37 +52,79 @@ class Sums:
         return f"{wrong} of {products} products are wrong, {where}"
 
 
+@dataclass(frozen=True)
+class Job:
+    """One kind of product. operands, multiplying, product: the points at which a test may put a fault into it."""
+
+    part: str
+    multiply: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+    seconds: float
+    operands: Point
+    multiplying: Point
+    product: Point
+
+
 def sustain(machine: Machine, plan: Plan, tamper: Tamper, findings: Findings) -> None:
     """Measures product (median), product_slowest and abft_share; objects to products that are wrong."""
-    x, w = (_draw(machine, plan, seed=plan.seed + one) for one in range(2))
+    points = (Point.OPERANDS, Point.MULTIPLYING, Point.PRODUCT)
+    job = Job("product", machine.multiply, plan.multiply_seconds, *points)
+    x, w = (_draw(machine, (plan.side, plan.depth), most=LARGEST, seed=plan.seed + one).bfloat16() for one in range(2))
+    _work(machine, plan, tamper, findings, job=job, operands=(x, w), sums=Sums(x, w))
+
+
+def sustain_fp8(machine: Machine, plan: Plan, tamper: Tamper, findings: Findings) -> None:
+    """As `sustain`, in fp8: measures fp8 and fp8_slowest; skipped where the GPU has none."""
+    if lack := machine.find_fp8_lack():
+        findings.skip("fp8", lack)
+        return
+    points = (Point.FP8_OPERANDS, Point.FP8_MULTIPLYING, Point.FP8_PRODUCT)
+    job = Job("fp8", machine.multiply_fp8, plan.fp8_seconds, *points)
+    shape = (plan.side, plan.fp8_depth)
+    x, w = (_draw(machine, shape, most=LARGEST_FP8, seed=plan.seed + one) for one in range(2))
+    sums = Sums(x.bfloat16(), w.bfloat16())
+    operands = tuple(one.bfloat16().to(torch.float8_e4m3fn) for one in (x, w))
+    _work(machine, plan, tamper, findings, job=job, operands=operands, sums=sums)
+
+
+def _work(
+    machine: Machine,
+    plan: Plan,
+    tamper: Tamper,
+    findings: Findings,
+    *,
+    job: Job,
+    operands: tuple[torch.Tensor, ...],
+    sums: Sums,
+) -> None:
+    x, w = operands
     out = torch.empty((plan.side, plan.side), device=machine.device)
-    sums = Sums(x, w)
-    tamper(Point.OPERANDS, x)
-    machine.multiply(x, w, out)
+    tamper(job.operands, x)
+    job.multiply(x, w, out)
     sums.check(machine, out)
     begin, trouble = machine.mark(), sums.describe(1)
     products: list[float] = []
     checks: list[float] = []
-    while not products or (not trouble and machine.count_seconds(begin, machine.mark()) < plan.multiply_seconds):
+    while not products or (not trouble and machine.count_seconds(begin, machine.mark()) < job.seconds):
         marks = []
         for _ in range(plan.batch):
             before = machine.mark()
-            machine.multiply(x, w, out)
-            tamper(Point.MULTIPLYING, out)
+            job.multiply(x, w, out)
+            tamper(job.multiplying, out)
             between = machine.mark()
-            tamper(Point.PRODUCT, out)
+            tamper(job.product, out)
             sums.check(machine, out)
             marks.append((before, between, machine.mark()))
         products += [machine.count_seconds(a, b) for a, b, _ in marks]
         checks += [machine.count_seconds(b, c) for _, b, c in marks]
         trouble = sums.describe(len(products) + 1)
     if trouble:
-        findings.object_to("product", trouble)
-    work = 2 * plan.side * plan.side * plan.depth / 1e12
-    findings.measure("product", work / statistics.median(products), "TFLOP/s")
-    findings.measure("product_slowest", work / max(products), "TFLOP/s")
-    findings.measure("products", len(products) + 1, "products")
-    findings.measure("abft_share", 100 * sum(checks) / sum(products), "%")
+        findings.object_to(job.part, trouble)
+    work = 2 * plan.side * plan.side * x.shape[1] / 1e12
+    findings.measure(job.part, work / statistics.median(products), "TFLOP/s")
+    findings.measure(f"{job.part}_slowest", work / max(products), "TFLOP/s")
+    if job.part == "product":
+        findings.measure("products", len(products) + 1, "products")
+        findings.measure("abft_share", 100 * sum(checks) / sum(products), "%")
 
 
 def repeat(machine: Machine, plan: Plan, tamper: Tamper, findings: Findings) -> None:
@@ -98,8 +144,6 @@ def repeat(machine: Machine, plan: Plan, tamper: Tamper, findings: Findings) -> 
         findings.object_to("repeat", f"{int(wrong)} values of {plan.repeats} repeated products differ")
 
 
-def _draw(machine: Machine, plan: Plan, *, seed: int) -> torch.Tensor:
+def _draw(machine: Machine, shape: tuple[int, int], *, most: int, seed: int) -> torch.Tensor:
     generator = torch.Generator(machine.device).manual_seed(seed)
-    shape = (plan.side, plan.depth)
-    drawn = torch.randint(-LARGEST, LARGEST + 1, shape, dtype=torch.int8, device=machine.device, generator=generator)
-    return drawn.bfloat16()
+    return torch.randint(-most, most + 1, shape, dtype=torch.int8, device=machine.device, generator=generator)

@@ -59,6 +59,12 @@ class Plain:
     def multiply(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(x.float() @ w.float().t())
 
+    def find_fp8_lack(self) -> str:
+        return ""
+
+    def multiply_fp8(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor) -> None:
+        self.multiply(x, w, out)
+
     def add_up(self, product: torch.Tensor, of_rows: torch.Tensor, of_columns: torch.Tensor) -> None:
         is_whole = product == product.round()
         whole = torch.where(is_whole, product.double().clamp(-(2**31), 2**31 - 1), 0x5A5A5A5A).long()

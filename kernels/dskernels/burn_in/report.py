@@ -22,12 +22,22 @@ class Problem:
     what: str
 
 
+@dataclass(frozen=True)
+class Skip:
+    """One part that means nothing here, and why."""
+
+    part: str
+    why: str
+
+
 @dataclass
 class Findings:
-    """What one part of a burn-in adds to."""
+    """What one part of a burn-in adds to. done: the parts that came to their end, whatever they found."""
 
     figures: list[Figure] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
 
     def measure(self, name: str, value: float, unit: str, *, peer: int | None = None) -> None:
         """Adds a figure."""
@@ -37,16 +47,22 @@ class Findings:
         """Adds a problem."""
         self.problems.append(Problem(part, what))
 
+    def skip(self, part: str, why: str) -> None:
+        """Adds a part that this device cannot do."""
+        self.skips.append(Skip(part, why))
+
 
 @dataclass(frozen=True)
 class Report:
-    """Of one GPU. seconds: how long it took."""
+    """Of one GPU. seconds: how long it took. done: the parts that came to their end, whatever they found."""
 
     gpu: int
     name: str
     seconds: float
     figures: tuple[Figure, ...]
     problems: tuple[Problem, ...]
+    skips: tuple[Skip, ...] = ()
+    done: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:

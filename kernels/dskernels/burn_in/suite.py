@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from dskernels.burn_in import copies, memory, products
+from dskernels.burn_in import copies, memory, products, together
 from dskernels.burn_in.kernel import Gpu
 from dskernels.burn_in.machine import Machine, hold
 from dskernels.burn_in.plan import Plan, Point, Tamper, leave
@@ -21,9 +21,12 @@ PARTS: dict[str, Part] = {
     "host": copies.talk_to_host,
     "product": products.sustain,
     "repeat": products.repeat,
+    "fp8": products.sustain_fp8,
 }
 # of one copy between two GPUs, in seconds
 PEER_LIMIT = 10.0
+# of the sum over all GPUs: NCCL takes some seconds to begin
+REDUCE_LIMIT = 60.0
 
 
 def run(machines: Sequence[Machine] | None = None, *, plan: Plan | None = None, tamper: Tamper = leave) -> list[Report]:
@@ -48,7 +51,21 @@ def run(machines: Sequence[Machine] | None = None, *, plan: Plan | None = None, 
                 if one is not other and not one.is_stuck:
                     one.start(partial(one.do, "peer", _from_peer(other.machine)))
                     one.wait(PEER_LIMIT)
+    _reduce_all([one for one in runs if not one.is_stuck], whole=len(runs))
     return [one.report() for one in runs]
+
+
+def _reduce_all(runs: Sequence["_Run"], *, whole: int) -> None:
+    """The sum over all GPUs, told by the first one; nothing where there is one GPU, or one does not answer."""
+    if len(runs) < 2 or len(runs) < whole:
+        return
+    first, machines = runs[0], [one.machine for one in runs]
+
+    def part(machine: Machine, plan: Plan, tamper: Tamper, findings: Findings) -> None:  # noqa: ARG001 - a part's form
+        together.all_reduce(machines, plan, tamper, findings)
+
+    first.start(partial(first.do, together.PART, part))
+    first.wait(REDUCE_LIMIT)
 
 
 def _from_peer(other: Machine) -> Part:
@@ -79,7 +96,8 @@ class _Run:
         self.seconds = time.monotonic() - self.begin
         if self.thread.is_alive():
             self.is_stuck = True
-            taken = Findings(list(self.findings.figures), list(self.findings.problems))
+            found = self.findings
+            taken = Findings(list(found.figures), list(found.problems), list(found.skips), list(found.done))
             taken.object_to(self.part, f"no answer within {limit:g} s")
             self.findings = taken
 
@@ -96,6 +114,7 @@ class _Run:
             with hold(device):
                 self.tamper(Point.STARTED, torch.empty(0, device=device))
                 part(self.machine, self.plan, self.tamper, findings)
+            findings.done.append(name)
         except Exception as error:  # whatever a GPU or its driver does
             findings.object_to(name, f"{type(error).__name__}: {error}")
 
@@ -103,4 +122,12 @@ class _Run:
         found, plan = self.findings, self.plan
         problems: list[Problem] = found.problems + ([] if self.is_stuck else judge(found.figures, plan.floors))
         index = self.machine.device.index or 0
-        return Report(index, self.machine.name, self.seconds, tuple(found.figures), tuple(problems))
+        return Report(
+            gpu=index,
+            name=self.machine.name,
+            seconds=self.seconds,
+            figures=tuple(found.figures),
+            problems=tuple(problems),
+            skips=tuple(found.skips),
+            done=tuple(dict.fromkeys(found.done)),
+        )

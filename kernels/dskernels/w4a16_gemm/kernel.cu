@@ -2,29 +2,13 @@
 //
 // A block takes 16, 32 or 64 rows of the weight (strips of 16), each of its eight warps a part of K. A lane's 16 bytes
 // are, without any shuffle, what the tensor core wants of it for 16 rows and 64 of K: `pack` in kernel.py lays them out.
-// The activations lie in the order that fits. Codes become bf16 by one bit operation: 0x4300 | c is 128 + c. Loads run
-// DEPTH groups ahead, in registers.
+// The activations lie in the order that fits. Loads run DEPTH groups ahead, in registers.
 
-#include <cuda_bf16.h>
-#include <cstdint>
+#include "../four_bit.cuh"
 
 namespace {
 
-constexpr int WARPS = 8, GROUP = 128;
-
-__device__ __forceinline__ uint32_t take(uint32_t word, int place) {
-    uint32_t out;  // (word >> 4 * place) & 0x000F000F | 0x43004300
-    asm("lop3.b32 %0, %1, 0x000F000F, 0x43004300, 0xEA;" : "=r"(out) : "r"(word >> (4 * place)));
-    return out;
-}
-
-// Of what is read once: in L2 it makes room for itself, so that it drives out nothing that is still wanted (or that
-// would have to be written back first).
-__device__ __forceinline__ uint64_t make_policy() {
-    uint64_t policy;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    return policy;
-}
+constexpr int WARPS = 8;
 
 __device__ __forceinline__ uint4 load_once(const uint4* place, uint64_t policy) {
     uint4 out;
@@ -33,26 +17,28 @@ __device__ __forceinline__ uint4 load_once(const uint4* place, uint64_t policy) 
     return out;
 }
 
-__device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+__device__ __forceinline__ uint32_t load_once(const uint32_t* place, uint64_t policy) {
+    uint32_t out;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.u32 %0, [%1], %2;" : "=r"(out) : "l"(place), "l"(policy));
+    return out;
+}
+
+__device__ __forceinline__ uint32_t load_once(const uint16_t* place, uint64_t policy) {
+    uint16_t out;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.u16 %0, [%1], %2;" : "=h"(out) : "l"(place), "l"(policy));
+    return out;
 }
 
 template <int STRIPS, int TILES>  // of 16 rows of the weight; of 8 rows of activations
 struct Stage {
     uint4 codes[2][STRIPS], x[2][TILES][2];
-    uint2 scales[STRIPS];
+    uint32_t scales[STRIPS], zeros[STRIPS];
 
-    __device__ __forceinline__ void load(const uint4* codes_at, const uint2* scales_at, const uint4* const (&x_at)[TILES],
-                                         int groups, int group, uint64_t policy) {
-#pragma unroll
-        for (int strip = 0; strip < STRIPS; ++strip) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half)
-                codes[half][strip] = load_once(codes_at + ((strip * groups + group) * 2 + half) * 32, policy);
-            scales[strip] = __ldg(scales_at + (strip * groups + group) * 8);
-        }
+    // weight: the first strip's unit of the first group. size: bytes of a group of all strips. The activations come first:
+    // behind all weights in memory's queue they would be late.
+    __device__ __forceinline__ void load(const uint8_t* weight, size_t size, const uint4* const (&x_at)[TILES], int group,
+                                         uint64_t policy) {
+        const int lane = threadIdx.x % 32, row = lane / 4;
 #pragma unroll
         for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -61,12 +47,20 @@ struct Stage {
                 for (int part = 0; part < 2; ++part)
                     x[half][tile][part] =
                         x_at[tile] ? __ldg(x_at[tile] + group * 16 + half * 8 + part) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int strip = 0; strip < STRIPS; ++strip) {
+            const uint8_t* unit = weight + group * size + strip * UNIT;
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+                codes[half][strip] = load_once(reinterpret_cast<const uint4*>(unit + half * HALF) + lane, policy);
+            scales[strip] = load_once(reinterpret_cast<const uint32_t*>(unit + SCALES) + row, policy);
+            zeros[strip] = load_once(reinterpret_cast<const uint16_t*>(unit + ZEROS) + row, policy);
+        }
     }
 };
 
 template <int STRIPS, int TILES>
 __device__ __forceinline__ void add(float (&total)[STRIPS][TILES][4], const Stage<STRIPS, TILES>& stage) {
-    constexpr uint32_t ONES[4] = {0x3F803F80, 0x3F803F80, 0x3F803F80, 0x3F803F80};
     float sum[STRIPS][TILES][4] = {}, of_x[TILES][4] = {};
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -78,36 +72,24 @@ __device__ __forceinline__ void add(float (&total)[STRIPS][TILES][4], const Stag
                 const uint4 pair = stage.x[half][tile][step / 2];
                 b[tile][0] = step % 2 ? pair.z : pair.x;
                 b[tile][1] = step % 2 ? pair.w : pair.y;
-                multiply(of_x[tile], ONES, b[tile][0], b[tile][1]);
+                add_up(of_x[tile], b[tile][0], b[tile][1]);
             }
 #pragma unroll
-            for (int strip = 0; strip < STRIPS; ++strip) {
-                const uint4 four = stage.codes[half][strip];
-                const uint32_t word = step == 0 ? four.x : step == 1 ? four.y : step == 2 ? four.z : four.w;
-                const uint32_t a[4] = {take(word, 0), take(word, 1), take(word, 2), take(word, 3)};
+            for (int strip = 0; strip < STRIPS; ++strip)
 #pragma unroll
-                for (int tile = 0; tile < TILES; ++tile) multiply(sum[strip][tile], a, b[tile][0], b[tile][1]);
-            }
+                for (int tile = 0; tile < TILES; ++tile)
+                    multiply(sum[strip][tile], stage.codes[half][strip], step, b[tile][0], b[tile][1]);
         }
-    // The codes were 128 too large and their zero point too high, for each unit of the sum of x.
 #pragma unroll
-    for (int strip = 0; strip < STRIPS; ++strip) {
-        const uint32_t above = stage.scales[strip].x, below = stage.scales[strip].y;
-        const float first = __uint_as_float(above << 16), second = __uint_as_float(below << 16);
-        const float upper = __uint_as_float(above & 0xFFFF0000), lower = __uint_as_float(below & 0xFFFF0000);
+    for (int strip = 0; strip < STRIPS; ++strip)
 #pragma unroll
-        for (int tile = 0; tile < TILES; ++tile) {
-            total[strip][tile][0] += (sum[strip][tile][0] - upper * of_x[tile][0]) * first;
-            total[strip][tile][1] += (sum[strip][tile][1] - upper * of_x[tile][1]) * first;
-            total[strip][tile][2] += (sum[strip][tile][2] - lower * of_x[tile][0]) * second;
-            total[strip][tile][3] += (sum[strip][tile][3] - lower * of_x[tile][1]) * second;
-        }
-    }
+        for (int tile = 0; tile < TILES; ++tile)
+            promote(total[strip][tile], sum[strip][tile], of_x[tile][0], of_x[tile][1], stage.scales[strip], stage.zeros[strip]);
 }
 
 template <int STRIPS, int TILES, int DEPTH>
-__device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, const __nv_bfloat16* x, __nv_bfloat16* out,
-                                     float* parts, int* counts, int rows, int columns, int width) {
+__device__ __forceinline__ void gemm(const uint8_t* weight, const bf16* x, bf16* out, float* parts, int* counts,
+                                     int rows, int columns, int width) {
     constexpr int ROWS = 16 * STRIPS, TOKENS = 8 * TILES, VALUES = TOKENS * ROWS;
     __shared__ float shared[WARPS][TOKENS][ROWS + 4];
     __shared__ int before;
@@ -115,8 +97,8 @@ __device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, co
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, place = lane % 4;
     const int groups = width / GROUP, parts_of_k = splits * WARPS, mine = split * WARPS + warp;
     const int begin = groups * mine / parts_of_k, end = groups * (mine + 1) / parts_of_k;
-    const uint4* codes_at = codes + size_t(block) * STRIPS * groups * 2 * 32 + lane;
-    const uint2* scales_at = scales + size_t(block) * STRIPS * groups * 8 + row;
+    const size_t size = size_t(count_strips(columns)) * UNIT;
+    weight += size_t(block) * STRIPS * UNIT;
     const uint64_t policy = make_policy();
     const uint4* x_at[TILES];
 #pragma unroll
@@ -128,14 +110,14 @@ __device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, co
     Stage<STRIPS, TILES> stages[DEPTH];
 #pragma unroll
     for (int ahead = 0; ahead < DEPTH; ++ahead)
-        if (begin + ahead < end) stages[ahead].load(codes_at, scales_at, x_at, groups, begin + ahead, policy);
+        if (begin + ahead < end) stages[ahead].load(weight, size, x_at, begin + ahead, policy);
     for (int group = begin; group < end; group += DEPTH)
 #pragma unroll
         for (int ahead = 0; ahead < DEPTH; ++ahead)
             if (group + ahead < end) {
                 add<STRIPS, TILES>(total, stages[ahead]);
                 const int later = group + ahead + DEPTH;
-                if (later < end) stages[ahead].load(codes_at, scales_at, x_at, groups, later, policy);
+                if (later < end) stages[ahead].load(weight, size, x_at, later, policy);
             }
 #pragma unroll
     for (int strip = 0; strip < STRIPS; ++strip)
@@ -176,11 +158,11 @@ __device__ __forceinline__ void gemm(const uint4* codes, const uint2* scales, co
 
 }  // namespace
 
-#define KERNEL(NAME, STRIPS, TILES, DEPTH, BLOCKS)                                                                      \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) NAME(                                              \
-        const uint4* codes, const uint2* scales, const __nv_bfloat16* x, __nv_bfloat16* out, float* parts, int* counts, \
-        int rows, int columns, int width) {                                                                             \
-        gemm<STRIPS, TILES, DEPTH>(codes, scales, x, out, parts, counts, rows, columns, width);                         \
+#define KERNEL(NAME, STRIPS, TILES, DEPTH, BLOCKS)                                                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) NAME(const uint8_t* weight, const bf16* x, bf16* out, \
+                                                                          float* parts, int* counts, int rows, int columns, \
+                                                                          int width) {                                     \
+        gemm<STRIPS, TILES, DEPTH>(weight, x, out, parts, counts, rows, columns, width);                                   \
     }
 
 // w4a16_gemm_<strips>_<rows of activations>: strips, tiles of 8 rows, groups ahead, blocks on a multiprocessor.
