@@ -1,0 +1,1 @@
+"""Certificates of nodes on the control host: made, signed, kept, compared, and shown."""
