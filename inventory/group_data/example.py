@@ -24,6 +24,9 @@ bundle_allowed_signers = "/etc/dsops-site/example/allowed_signers"
 # The site's own time servers; there is no way to those of the internet.
 base_ntp_servers = ["192.0.2.1"]
 
+# No release comes in on a server that was not accepted: `dsops accept` measures each and signs what it found.
+store_certificate = "required"
+
 # The firewall lets operators in from here, and the roles' own ports for whom they are. Without `firewall` it is off.
 firewall = True
 firewall_control = ["192.0.2.0/24"]

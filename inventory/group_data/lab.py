@@ -27,8 +27,15 @@ monitoring_tls_key_file = "/var/lib/dsops-lab/secrets/mon-key.pem"
 firewall = True
 firewall_control = ["10.99.0.1"]
 
-# A container has no kernel of its own, so no log of it.
-agent_kernel_log = ""
+# A container has no kernel of its own: `dsops lab fault NODE xid 79` writes into a file of the same lines.
+agent_kernel_log = "/run/dsops-lab-gpus/kmsg"
+
+# The GPUs are simulated: nothing can be burnt in, so no certificate would say anything, and none is asked for.
+accept_burn_in = False
+store_certificate = "off"
+accept_storage_mib = 64
+# Its disks are files on one that all share.
+accept_floors = {"storage_read": 1}
 
 # The tests restart agents; an operator's site has 120.
 agent_hold_seconds = 15.0

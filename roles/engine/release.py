@@ -46,6 +46,12 @@ def find_release(store: Mapping[str, Any], release: str) -> Mapping[str, Any] | 
     return next((one for one in store["releases"] if one["release"] == release), None)
 
 
+def find_lack(store: Mapping[str, Any]) -> str:
+    """Why no release may come in on this server yet, "" when one may: nobody accepted it."""
+    certificate = store.get("certificate") or {}
+    return str(certificate.get("lack") or "") if certificate.get("demanded") else ""
+
+
 def find_hold(release: str, *, active: str) -> str:
     """Why the fleet must not get a release by a deploy, "" when it may; an empty server is nobody's risk."""
     said = getattr(host, "data", {}).get(HOLD) or {"why": "", "bad": {}}
@@ -106,6 +112,10 @@ def activated(release: str, *, seconds: int) -> Generator[Any, None, None]:
             f"[{host.name}] the bundle's release {release} {why}: {active} stays; see `dsops why {host.name}`"
         )
         host.noop(f"{active} has the traffic")
+        return
+    if why := find_lack(store):
+        logger.warning(f"[{host.name}] {release} waits: {why}. Run `dsops accept`, then deploy again")
+        host.noop(f"{active or 'nothing'} has the traffic; this server was not accepted yet")
         return
     if why := find_hold(release, active=active):
         logger.warning(f"[{host.name}] the bundle's release {release} does not come forward: {why}")

@@ -29,3 +29,17 @@ class Helper:
     # Whether a release may come in without a passport for the server's hardware: "when_there" lets one in that has
     # none at all, "demanded" lets none in. One whose passports are all of other hardware never comes in.
     store_passport: str = "when_there"
+    # Whether a release may come in on a server that was not accepted (`dsops accept`): "required" lets none in without
+    # a certificate of its GPUs, "off" asks for none. "off" is the default for sites that serve already; `dsops init`
+    # writes "required".
+    store_certificate: str = "off"
+    # How old that certificate may be, in days; 0: it does not expire, only other GPUs end it.
+    store_certificate_days: int = 0
+    # Whether `dsops accept` burns the GPUs in; off where they are simulated.
+    accept_burn_in: bool = True
+    # The Python on the server that has PyTorch, if not an engine's own; and a folder there with prebuilt kernels, if
+    # they did not come with dsops.
+    accept_python: str = ""
+    accept_cubins: str = ""
+    # What is written to the store's disk, read, and removed, in MiB.
+    accept_storage_mib: int = 1024

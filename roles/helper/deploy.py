@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from dsops.core.accept.certificate import Demand
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Policy
 from pyinfra.api import deploy
@@ -19,6 +20,7 @@ from roles.storage.defaults import Storage
 
 HERE = Path(__file__).parent
 CONFIG = "/etc/dsops/store.toml"
+ACCEPT = "/etc/dsops/accept.toml"
 SIGNERS = "/etc/dsops/allowed_signers"
 GROUP = "dsops-store"
 HOME = "/var/lib/dsops"
@@ -32,6 +34,7 @@ def helper() -> None:
     base = settings(Base)
     check_tiers(said)
     check_passport(said)
+    check_certificate(said)
     namespace = said.store_namespace or find_namespace(base.bundle_namespace)
     signers = _read_signers(Path(base.bundle_allowed_signers), namespace)
     # Its group may speak to the helper: the operators' door, and the agent.
@@ -44,6 +47,8 @@ def helper() -> None:
     config = render(HERE / "templates/store.toml.j2", said=said, purpose=namespace)
     check = "/opt/dsops/venv/bin/python -m dsops.node.helper --check --config {}"
     config_file(name="helper: configuration", path=CONFIG, content=config, check=check)
+    accept = render(HERE / "templates/accept.toml.j2", said=said)
+    config_file(name="helper: how this server is measured", path=ACCEPT, content=accept)
     units = {
         "socket": (HERE / "templates/dsops-helper.socket").read_text(),
         "service": render_service(said.store_cold),
@@ -95,6 +100,17 @@ def check_passport(said: Helper) -> None:
     if said.store_passport not in list(Policy):
         mend = f"one of {', '.join(Policy)}"
         raise DeployError(f"store_passport is {said.store_passport!r}\n  mend: {mend}")
+
+
+def check_certificate(said: Helper) -> None:
+    """Raises DeployError before any change."""
+    if said.store_certificate not in list(Demand):
+        mend = f"one of {', '.join(Demand)}"
+        raise DeployError(f"store_certificate is {said.store_certificate!r}\n  mend: {mend}")
+    if said.store_certificate_days < 0:
+        raise DeployError(f"store_certificate_days is {said.store_certificate_days}\n  mend: days, or 0 for no expiry")
+    if not 8 <= said.accept_storage_mib <= 8192:
+        raise DeployError(f"accept_storage_mib is {said.accept_storage_mib}\n  mend: 8 to 8192")
 
 
 def is_place(cold: str) -> bool:

@@ -188,6 +188,25 @@ def test_the_cause_hides_what_follows_from_it_but_nothing_that_asks_for_more() -
     assert set(play.found) == {"xid.79 gpu0", "gpu.hot gpu0", "gpu.hot gpu1"}
 
 
+def test_one_gpu_explains_what_is_said_of_all_and_all_explain_none() -> None:
+    cause = replace(STATE, code="xid.79", measure=Measure.REBOOT, samples=1, seconds=0, hides=("gpu.*",))
+    play = Play(cause, replace(STATE, samples=1, seconds=0))
+    play.see(BAD, code="gpu.hot", entity="gpus")
+    play.see(BAD, code="gpu.hot", entity="gpu2")
+    play.see(BAD, code="xid.79", entity="gpu1")
+    assert set(play.found) == {"xid.79 gpu1", "gpu.hot gpu2"}
+    play.rules["gpu.hot"] = replace(STATE, samples=1, seconds=0, hides=("xid.*",), measure=Measure.REPLACE)
+    assert set(play.found) == {"xid.79 gpu1", "gpu.hot gpu2", "gpu.hot gpus"}
+
+
+def test_that_nobody_can_see_is_told_at_once_and_is_no_reason_to_act() -> None:
+    play = Play(replace(STATE, samples=1, seconds=0, blind=True, excuses=False))
+    play.see(BAD, reason="no answer")
+    [finding] = play.ledger.find(play.rules, now=play.now, wall=play.wall)
+    assert (finding.status, finding.condition, finding.measure) == (UNKNOWN, Condition.BLIND, Measure.ALERT)
+    assert (finding.reason, finding.excuses, finding.since) == ("no answer", False, play.wall)
+
+
 def test_a_check_on_trial_is_told_and_nothing_is_done() -> None:
     play = Play(replace(EVENT, alert_only=True))
     play.see(BAD, BAD, BAD)

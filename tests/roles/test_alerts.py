@@ -35,7 +35,7 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
 def test_each_alert_names_its_page_and_what_to_type(name: str) -> None:
     assert f"runbook: docs/runbooks/{name}.md" in ALERTS[name]
     assert re.search(r'mend: "dsops \w+', ALERTS[name])
-    assert re.search(r"severity: (page|ticket)}", ALERTS[name])
+    assert re.search(r"severity: (page|ticket|note)}", ALERTS[name])
 
 
 @pytest.mark.parametrize("name", ALERTS)

@@ -99,6 +99,24 @@ def test_a_release_is_brought_when_it_is_missing_or_damaged(tmp_path: Path) -> N
     assert whole.ask(room.held, release=RELEASE, source=str(tmp_path), sums=sums) == []
 
 
+@pytest.mark.parametrize("active", [[], [entry(OTHER, "active")]])
+def test_on_a_server_that_was_not_accepted_the_release_waits_and_the_deploy_goes_on(active: list[Any]) -> None:
+    server = Server(entry(RELEASE, "held"), *active)
+    server.store["certificate"] = {"demanded": True, "lack": "it has no certificate", "made_at": None}
+    assert server.ask(room.activated, release=RELEASE, seconds=60) == []
+    assert server.said == [f"{OTHER if active else 'nothing'} has the traffic; this server was not accepted yet"]
+    for certificate in ({"demanded": True, "lack": ""}, {"demanded": False, "lack": "none"}, None):
+        server.store["certificate"] = certificate
+        assert len(server.ask(room.activated, release=RELEASE, seconds=60)) == 1
+
+
+def test_what_serves_goes_on_serving_though_its_server_was_never_accepted() -> None:
+    server = Server(entry(RELEASE, "active"))
+    server.store["certificate"] = {"demanded": True, "lack": "it has no certificate", "made_at": None}
+    assert server.ask(room.activated, release=RELEASE, seconds=60) == []
+    assert server.said == [f"{RELEASE} has the traffic"]
+
+
 def test_links_are_mended_by_the_helper_and_only_when_they_are_wrong() -> None:
     assert Server().ask(room.mended) == []
     (command,) = Server(damage=["lane l20 leads to slot nothing, not to a"]).ask(room.mended)

@@ -39,8 +39,9 @@ SECONDS = 2.0
 DONE_CODES = (0, 3)
 # `release VERB` are two words.
 NAMED = 2
-# Options that matter for what was asked.
-BESIDES = ("--share", "--alone", "--without-passport", "--keep-hot", "--afresh")
+# Options that matter for what was asked; the first ones with what they say.
+TOLD = ("--share", "--for", "--checks")
+BESIDES = (*TOLD, "--alone", "--without-passport", "--keep-hot", "--afresh", "--force", "--end")
 
 
 class Chain:
@@ -275,8 +276,8 @@ def tell(act: Act, chain: Chain | None = None) -> str:
     return _TELLER.tell(act, chain or find_chain())
 
 
-def _render_option(key: str, value: str | None) -> str:
-    return f"{key} {value}" if key == "--share" and value else key
+def _render_option(key: str, value: str) -> str:
+    return f"{key} {value}" if key in TOLD and value else key
 
 
 def describe(fleet: Path, node: str, words: Sequence[str], *, kind: Kind, evidence: str, head: Head | None) -> Act:
@@ -285,7 +286,7 @@ def describe(fleet: Path, node: str, words: Sequence[str], *, kind: Kind, eviden
     verbs = words[:NAMED] if words[:1] == ["release"] else words[:1]
     names = [word for word in words[len(verbs) : len(verbs) + 1] if not word.startswith("--")]
     number = options.get("--epoch", "")
-    besides = " ".join(_render_option(key, options.get(key)) for key in words if key in BESIDES)
+    besides = " ".join(_render_option(*pair) for pair in pairwise((*words, "")) if pair[0] in BESIDES)
     return Act(
         at=time.time(),
         kind=kind,

@@ -25,6 +25,7 @@ ACCEPT = "accept"
 # Verbs of `dsops node` that change nothing, or nothing yet (content that comes in does nothing until it is admitted).
 READS = (
     ("audit",),
+    ("checks",),
     ("history",),
     ("logs",),
     ("release", "have"),

@@ -1,9 +1,11 @@
 """What a check sees, by which rule it counts, and what it asks for. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dsops.core.status import Blame, Condition, Measure, Verdict
+from dsops.core.maintenance import Maintenance
+from dsops.core.status import Blame, Condition, Finding, Measure, Verdict
 
 # What begins with traffic going away.
 DRAINS = (Measure.DRAIN, Measure.RESET, Measure.REBOOT, Measure.REPLACE)
@@ -29,6 +31,7 @@ class Rule:
     excuses: whether it can be why an engine fails, so that no release is blamed; None: when it asks for more than an
     alert. What is wrong all the time, such as a worn memory of settings, must excuse nothing: no bad release would ever
     be rolled back.
+    blind: what it finds is that nobody can see; told at once, as UNKNOWN, and never acted upon.
     source: where the threshold comes from.
     """
 
@@ -51,6 +54,7 @@ class Rule:
     wide: bool = False
     alert_only: bool = False
     excuses: bool | None = None
+    blind: bool = False
 
     def find_measure(self, times: int, wanted: Measure | None = None) -> Measure:
         """What is asked for when it happened so often. wanted: by what was seen, such as the driver's own verdict."""
@@ -90,3 +94,13 @@ def find_condition(measure: Measure) -> Condition:
     if measure is Measure.NONE:
         return Condition.OK
     return Condition.FAILED if measure in DRAINS else Condition.DEGRADED
+
+
+def hold(findings: Iterable[Finding], maintenance: Maintenance | None) -> tuple[Finding, ...]:
+    """As whoever acts is told of them: during maintenance, what it covers asks for no more than an alert."""
+    return tuple(
+        replace(one, measure=min(one.measure, Measure.ALERT, key=ORDER.index))
+        if maintenance and maintenance.covers(one.code)
+        else one
+        for one in findings
+    )

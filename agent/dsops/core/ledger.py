@@ -20,6 +20,8 @@ SAME_SECONDS = 5.0
 # What could not be read for so long is told.
 BLIND_SECONDS = 60.0
 FALLS_KEPT = 16
+# The entity of what is said of all GPUs together: one of them explains it too.
+GPUS = "gpus"
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Ledger:
         """What is wrong now: the worst first; what another finding explains is left out."""
         failed = [line for line in self.lines.values() if line.failed is not None and line.code in rules]
         blind = [
-            _report_blind(line, rules[line.code])
+            _report_blind(line, rules[line.code], f"cannot be read: {line.reason}")
             for line in self.lines.values()
             if line.failed is None and line.code in rules and _is_blind(line, now=now)
         ]
@@ -186,7 +188,8 @@ def is_hidden(one: Finding, causes: Iterable[Finding], rules: Mapping[str, Rule]
 def _explains(cause: Finding, one: Finding, rule: Rule) -> bool:
     is_named = any(fnmatchcase(one.code, pattern) for pattern in rule.hides)
     asks_enough = ORDER.index(cause.measure) >= ORDER.index(one.measure) or one.status is Verdict.UNKNOWN
-    return is_named and asks_enough and (rule.wide or cause.entity == one.entity)
+    is_shared = cause.entity == one.entity or (one.entity == GPUS and cause.entity.startswith("gpu"))
+    return is_named and asks_enough and (rule.wide or is_shared)
 
 
 def _is_blind(line: Line, *, now: float) -> bool:
@@ -194,6 +197,8 @@ def _is_blind(line: Line, *, now: float) -> bool:
 
 
 def _report(line: Line, rule: Rule, *, wall: float) -> Finding:
+    if rule.blind:
+        return _report_blind(line, rule, line.reason)
     measure = rule.find_measure(line.count(rule.again_seconds, wall=wall), line.measure)
     condition, mend = find_condition(measure), line.mend or rule.mend
     reason = line.reason if rule.kind is Kind.STATE else _tell_times(line, rule, wall=wall)
@@ -206,7 +211,7 @@ def _tell_times(line: Line, rule: Rule, *, wall: float) -> str:
     return line.reason if times < 2 else f"{line.reason} ({times} times within {rule.again_seconds / HOUR:g} h)"
 
 
-def _report_blind(line: Line, rule: Rule) -> Finding:
+def _report_blind(line: Line, rule: Rule, says: str) -> Finding:
     """What nobody can read may be broken: it causes no act, and it excuses as what it would tell does."""
     return Finding(
         line.entity,
@@ -214,7 +219,8 @@ def _report_blind(line: Line, rule: Rule) -> Finding:
         Verdict.UNKNOWN,
         rule.blame,
         Condition.BLIND,
-        f"cannot be read: {line.reason}",
-        rule.mend,
+        says,
+        line.mend or rule.mend,
+        since=line.at,
         excuses=rule.find_excuse(rule.measure),
     )

@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
+from dsops.core.maintenance import Maintenance
 
-VERSION = 4
+VERSION = 5
 
 
 class ReleaseState(StrEnum):
@@ -184,7 +185,7 @@ class NodeStatus:
 
     slot: which one has the traffic. ejected: why the agent keeps traffic away, None when it does not. move: the
     change under way in words. fallback: what a rollback would go to. failing_since: first BAD of what goes on now.
-    canary: None while no release has a share beside the active one.
+    canary: None while no release has a share beside the active one. maintenance: None while there is none.
     """
 
     node: str
@@ -223,6 +224,7 @@ class NodeStatus:
     last_rollback_at: float | None = None
     proof: Proof | None = None
     canary: Canary | None = None
+    maintenance: Maintenance | None = None
     version: int = VERSION
 
     def to_json(self) -> str:

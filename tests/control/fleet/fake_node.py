@@ -22,7 +22,8 @@ GOOD = json.dumps({"ok": True})
 class FakeNode:
     """blobs: whole content; staging: what has come so far. cut_after: the connection ends after so many bytes.
 
-    room: what it says of its disk; nothing, as an older dsops does.
+    room: what it says of its disk; nothing, as an older dsops does. accepts: what it measured of itself; certified:
+    the certificates that it got.
     """
 
     name: str = "gpu1"
@@ -36,6 +37,8 @@ class FakeNode:
     on_rollback: Callable[["FakeNode"], None] = lambda _: None
     state: NodeState = field(default_factory=NodeState)
     measured: dict[str, Any] = field(default_factory=dict)
+    accepts: dict[str, Any] = field(default_factory=dict)
+    certified: list[dict[str, str]] = field(default_factory=list)
     room: dict[str, int] = field(default_factory=dict)
 
     def hold(self, release: str, state: str, **more: Any) -> None:
@@ -51,7 +54,7 @@ class FakeNode:
             return 1, "", f"error: {self.refuse[verb]}\n  mend: as the node says\n"
         if verb == "release receive":
             return self._receive(words[2], option(words, "--size"), option(words, "--offset"), channel)
-        content = read(channel) if verb in {"release have", "release admit"} else b""
+        content = read(channel) if verb in {"release have", "release admit", "certify"} else b""
         return 0, json.dumps(self._answer(verb, words, content)) + "\n", ""
 
     def _answer(self, verb: str, words: list[str], content: bytes) -> dict[str, Any]:
@@ -69,6 +72,10 @@ class FakeNode:
             return {"releases": list(self.releases.values())}
         if verb == "release measure":
             return self.measured
+        if verb == "accept":
+            return self.accepts
+        if verb == "certify":
+            self.certified.append(json.loads(content))
         if verb == "release activate":
             self.switch(words[2])
         if verb in {"release cool", "release heat"}:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from dsops.core.errors import DsopsError
-from dsops.core.status import Condition, NodeStatus, Phase
+from dsops.core.status import Condition, NodeStatus, Phase, Verdict
 from dsops.node.agent.app import build_app
 from dsops.node.agent.config import AgentConfig, GpuConfig, get_config
 from dsops.node.agent.loop import Loop
@@ -34,8 +34,11 @@ ONE_GPU = """
 import sys
 gpu = '{"index": 0, "name": "H100", "uuid": "GPU-0", "temperature_c": 40, "memory_used_bytes": 1,'
 gpu += ' "memory_total_bytes": 2, "utilization_percent": null, "power_w": 9.5}'
+values = '{"gpu": 0, "key": "ecc_corrected", "number": 7.0},'
+values += ' {"gpu": 0, "key": "remap_pending", "error": "Unknown Error"}'
 for n, _ in enumerate(sys.stdin):
-    print('{"sweep": "ok", "gpus": [' + (gpu if n == 0 else '') + ']}', flush=True)
+    both = (gpu, values) if n == 0 else ('', '')
+    print('{"sweep": "ok", "gpus": [%s], "values": [%s]}' % both, flush=True)
 """
 
 
@@ -81,6 +84,8 @@ def test_a_tick_reads_judges_and_shows(tmp_path: Path) -> None:
         assert status.gpus[0].temperature_c == 40
         page = client.get("/metrics").text
         assert 'dsops_gpu_temperature_celsius{gpu="0",name="H100",uuid="GPU-0"} 40.0' in page
+        assert 'dsops_gpu_ecc_corrected_errors{gpu="0",name="H100",uuid="GPU-0"} 7.0' in page
+        assert "dsops_gpu_remap_pending{" not in page  # what could not be read is no number
         assert 'dsops_node_condition{condition="ok"} 1.0' in page
         assert f'dsops_slot_phase{{phase="serving",release="{release}",slot="a"}} 1.0' in page
         assert client.get("/metrics/slots/a").text.startswith("dsops_engine_generated_tokens_total 5")
@@ -101,6 +106,7 @@ def test_a_gpu_that_went_leaves_no_series(tmp_path: Path) -> None:
         asyncio.run(tick_and_sweep(loop, sweeps=2))
         page = TestClient(build_app(loop)).get("/metrics").text
     assert "dsops_gpu_temperature_celsius{" not in page
+    assert "dsops_gpu_ecc_corrected_errors{" not in page
     assert 'dsops_gpu_sweep{result="ok"} 1.0' in page
 
 
@@ -151,6 +157,7 @@ def test_a_hung_driver_stops_neither_ticks_nor_answers(tmp_path: Path) -> None:
     assert loop.status is not None
     assert (loop.status.phase, loop.status.condition) == (Phase.SERVING, Condition.BLIND)
     assert loop.gpus.sweep is Sweep.HUNG
+    assert [finding.code for finding in loop.status.findings if finding.status is Verdict.UNKNOWN] == ["gpu.hung"]
 
 
 def test_a_tick_that_raises_makes_the_node_blind_and_does_not_feed_the_watchdog(tmp_path: Path) -> None:

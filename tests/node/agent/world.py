@@ -105,6 +105,7 @@ class World:
         self.lane = self.state.active.slot if self.state.active else ""
         self.ejected: Ejected | None = None
         self.gateway_is_up, self.gateway_is_wedged, self.drained = True, False, ""
+        self.maintenance = ""
         self.seq = 1
         self.log: list[tuple[float, str]] = []
         self.calls: list[Call] = []
@@ -206,6 +207,7 @@ class World:
             seq=self.seq,
             findings=self.findings,
             canary=self._see_slot(canary.slot) if canary else None,
+            maintenance=self.maintenance,
         )
 
     def _see_slot(self, slot: str) -> SlotSeen:

@@ -11,7 +11,7 @@ from dsops.node.checks.check import BROKEN, Check, Scene
 from dsops.node.checks.checkup import Checkup, find_bus, find_drain
 from dsops.node.checks.kernel import get_hints
 from dsops.node.checks.rules import get_shipped
-from dsops.node.sources.gpus import Reading, Sweep
+from dsops.node.sources.gpus import Lost, Reading, Sweep
 from dsops.node.sources.kernel_log import KernelLog
 
 RULES = get_shipped()
@@ -52,6 +52,14 @@ def test_a_gpu_that_left_the_bus_is_known_by_its_name_and_urgent(path: Path) -> 
     finding = find_drain(checkup.find(now=100.0, wall=1e9 + 100))
     assert finding
     assert finding.since == 1e9 + 100
+
+
+def test_a_gpu_that_does_not_answer_any_more_keeps_its_name(path: Path) -> None:
+    checkup = make(path)
+    checkup.look(replace(SCENE, ticks=105.0, gpus=Reading(Sweep.OK, lost=(Lost(3, "lost", 15),)), gpus_sample="2"))
+    tell(path, 1, XID.format(79), at=105.0)
+    checkup.read_kernel(now=105.0, wall=1e9 + 105)
+    assert find(checkup, 105.0) == {"gpu3 xid.79": Measure.REBOOT}
 
 
 @pytest.mark.parametrize("number", [13, 31, 43, 45, 63, 94, 92, 999])

@@ -13,6 +13,8 @@ from dsops.node.checks.catalogue import CHECKS
 from dsops.node.checks.rules import change, get_rules, get_shipped
 
 SHIPPED = get_shipped()
+# Told, and never acted upon: no fault, but good to know beside one.
+TOLD_ONLY = ("gpu.throttle_sw",)
 
 
 def test_every_rule_says_what_to_do_and_where_it_comes_from() -> None:
@@ -21,7 +23,7 @@ def test_every_rule_says_what_to_do_and_where_it_comes_from() -> None:
         assert rule.code == code
         assert rule.mend, code
         assert rule.source, code
-        assert (rule.measure is not Measure.NONE) or rule.kind is Kind.EVENT, code
+        assert (rule.measure is not Measure.NONE) or rule.kind is Kind.EVENT or code in TOLD_ONLY, code
 
 
 def test_every_code_that_a_check_may_say_has_a_rule_and_every_threshold_is_a_number() -> None:

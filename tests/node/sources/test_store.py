@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dsops.core.state import Active, NodeState, Stage
-from dsops.node.sources.files import FilesReader, find_free_bytes
+from dsops.node.sources.files import FilesReader
 from dsops.node.sources.store import StoreReader
 from dsops.node.store.disk import Disk
 from dsops.node.store.journal import Journal, Record, journal_path
@@ -62,7 +62,6 @@ def test_all_of_a_nodes_files_are_one_reading(tmp_path: Path) -> None:
     assert (files.stable_slot, files.slot_releases) == ("a", {"a": release, "b": ""})
     assert files.golden is not None
     assert len(files.golden.prompts) == 3
-    assert files.free_bytes is not None
     assert reader.otherwise("the disk hangs").reason == "the disk hangs"
     assert reader.otherwise("the disk hangs").slot_releases == files.slot_releases
 
@@ -96,10 +95,3 @@ def test_the_golden_prompts_of_both_slots_are_read_and_one_that_cannot_be_hides_
     assert set(reader.read().goldens) == {active, canary}
     (tmp_path / "slots/b").unlink()
     assert set(reader.read().goldens) == {active}
-
-
-def test_a_disk_that_does_not_answer_has_no_number(tmp_path: Path) -> None:
-    def fail(path: str) -> os.statvfs_result:
-        raise OSError(5, "I/O error")
-
-    assert find_free_bytes(tmp_path, statvfs=fail) is None

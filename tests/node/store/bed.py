@@ -19,6 +19,7 @@ from dsops.node.store.disk import Disk
 from dsops.node.store.ledger import Ledger
 
 NAMESPACE = "dsops-release-lab@v1"
+MACHINE = "0123456789abcdef0123456789abcdef"
 FOLDERS = ("blobs", "releases", "passports", "staging", "slots", "lanes", "state")
 MEMINFO = "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"
 
@@ -206,8 +207,12 @@ class Bed:
         meminfo = self.root / "meminfo"
         if not meminfo.exists():
             meminfo.write_text(MEMINFO)
+        machine_id = self.root / "machine-id"
+        if not machine_id.exists():
+            machine_id.write_text(f"{MACHINE}\n")
         return build_desk(
             self.config,
+            machine_id=machine_id,
             disk=self.disk,
             run=self.systemd,
             seen=self.root / "seen.json",

@@ -9,18 +9,24 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from dsops.control.cli.status import make_console
-from dsops.control.doctor.checkup import Outside, Tick, check_all
+from dsops.control.doctor.checks import ask_checks, checks_to_data, find_rows, render_checks
+from dsops.control.doctor.checkup import Checkup, Outside, Tick, check_all
 from dsops.control.doctor.egress import Target, parse_target
 from dsops.control.doctor.finding import decide_exit
 from dsops.control.doctor.probe import look
 from dsops.control.doctor.summary import to_data
 from dsops.control.doctor.view import render
+from dsops.control.fleet.inventory import Server, get_fleet
+from dsops.control.fleet.options import NodeName
 from dsops.core.errors import DsopsError
 
 
 @click.command()
+@click.argument("nodes", nargs=-1, type=NodeName())
+@click.option("--all", "shows_all", is_flag=True, help="With NODES: also the checks that are OK or SKIPPED, and why.")
 @click.option(
     "--inventory",
     "-i",
@@ -43,11 +49,19 @@ from dsops.core.errors import DsopsError
     "Without it nothing is tried: on an air-gapped site an attempt is an alarm.",
 )
 def doctor(
-    inventory: Path | None, as_json: bool, limit: tuple[str, ...], root: Path | None, probe_egress: str | None
+    nodes: tuple[str, ...],
+    *,
+    shows_all: bool,
+    inventory: Path | None,
+    as_json: bool,
+    limit: tuple[str, ...],
+    root: Path | None,
+    probe_egress: str | None,
 ) -> None:
-    """Say all that stands in a deploy's way, before it starts. Changes nothing.
+    """Say all that stands in a deploy's way, before it starts; with NODES also what their checks say. Changes nothing.
 
-    All servers are asked at once, by one login and one command each.
+    All servers are asked at once, by one login and one command each; with NODES only they, and their agents for what
+    every check saw last: verdict, value, threshold, reason. A server that has no agent yet: --limit NODE instead.
 
     Exit status: 0 nothing does (warnings and what was skipped do not), 1 problems, 2 no problem, but not everything
     could be looked at. --json: one object with `ok`, `exit`, `summary`, `failures` and `warnings` (a sentence each),
@@ -56,12 +70,26 @@ def doctor(
     target = find_target(probe_egress)
     by = Outside(look=partial(look, egress=target), egress=target)
     with show_progress() as tick:
-        done = check_all(inventory, root=root, limit=limit, tick=tick, by=by)
+        done = check_all(inventory, root=root, limit=(*nodes, *limit), tick=tick, by=by)
+    told = ask_checks(find_servers(done)) if nodes else []
+    rows = find_rows(told)
+    findings = (*done.findings, *(row.to_finding() for row in rows))
     if as_json:
-        click.echo(json.dumps(to_data(done.findings, inventory=done.inventory), ensure_ascii=False))
+        data = to_data(findings, inventory=done.inventory) | ({"checks": checks_to_data(told)} if nodes else {})
+        click.echo(json.dumps(data, ensure_ascii=False))
     else:
-        make_console().print(render(done.findings, inventory=done.inventory, servers=done.servers))
-    raise SystemExit(decide_exit(done.findings))
+        console = make_console()
+        console.print(render(done.findings, inventory=done.inventory, servers=done.servers))
+        if told:
+            console.print(Text(""), render_checks(rows, told, shows_all=shows_all), sep="\n")
+    raise SystemExit(decide_exit(findings))
+
+
+def find_servers(done: Checkup) -> list[Server]:
+    """Those that were looked at; none where that could not be found out."""
+    if done.inventory is None or not done.servers:
+        return []
+    return [server for server in get_fleet(done.inventory).servers if server.name in done.servers]
 
 
 def find_target(text: str | None) -> Target | None:

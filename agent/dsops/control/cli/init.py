@@ -87,4 +87,6 @@ Next:
   3. dsops secrets -i {inventory}
   4. dsops bundle verify BUNDLE --allowed-signers {keep}/allowed_signers
   5. dsops doctor -i {inventory}
-  6. dsops deploy -i {inventory}"""
+  6. dsops deploy -i {inventory}    (all but the release: the servers wait until they are accepted)
+  7. dsops accept -i {inventory}    (measures them, and signs what it found: docs/accept.md)
+  8. dsops deploy -i {inventory}    (the first release comes in)"""

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from dsops.control.fleet.inventory import Server
+from dsops.core.checklist import Checklist
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 from dsops.core.status import NodeStatus
@@ -18,6 +19,12 @@ def read_status(server: Server, *, timeout: float) -> NodeStatus:
     """The server's status from its agent. timeout in seconds for each step. Raises DsopsError."""
     where = f"{server.address}:{server.agent_port}"
     return NodeStatus.from_json(get(server.address, server.agent_port, "/v1/status", timeout=timeout), where=where)
+
+
+def read_checks(server: Server, *, timeout: float) -> Checklist:
+    """What the server's checks saw last, from its agent. timeout in seconds for each step. Raises DsopsError."""
+    where = f"{server.address}:{server.agent_port}"
+    return Checklist.from_json(get(server.address, server.agent_port, "/v1/checks", timeout=timeout), where=where)
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ CONTROL_KEYS = (
     "dsops_server_name",
     "dsops_ca_file",
     "dsops_api_key_file",
+    "accept_floors",
 )
 
 

@@ -19,8 +19,9 @@ from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 from dsops.core.samples import NOTHING, ReleaseTally, Samples
 from dsops.core.status import NodeStatus, Phase
+from dsops.node.agent.checklist import find_checklist
 from dsops.node.agent.loop import Loop
-from dsops.node.agent.metrics import Acts, render_acts, render_families
+from dsops.node.agent.metrics import Acts, render_acts, render_families, render_gpus
 from dsops.node.agent.sampling import Sampling
 from dsops.node.sources.gateway import read_samples
 from dsops.node.sources.http import Target, get
@@ -41,6 +42,7 @@ class _Families(Collector):
         if status is None:
             return
         yield from render_families(status, self._loop.gpus.sweep)
+        yield from render_gpus(self._loop.gpus, self._loop.gpu_counters, self._loop.checkup.xids)
         if self._loop.watch:
             yield from render_acts(status, find_acts(self._loop))
 
@@ -117,6 +119,12 @@ def build_app(loop: Loop) -> Starlette:
             return JSONResponse({"reason": "the agent has not finished its first tick"}, status_code=503)
         return Response(loop.status.to_json(), media_type="application/json")
 
+    async def checks(_: Request) -> Response:
+        found = find_checklist(loop)
+        if found is None:
+            return JSONResponse({"reason": "the agent has not finished its first tick"}, status_code=503)
+        return Response(found.to_json(), media_type="application/json")
+
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -161,6 +169,7 @@ def build_app(loop: Loop) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/status", status),
+            Route("/v1/checks", checks),
             Route("/v1/samples", samples),
             Route("/v1/why", why),
             Route("/v1/history", history),

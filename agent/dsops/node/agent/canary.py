@@ -50,13 +50,13 @@ class Beside:
 
     seen: Seen
     eyes: Eyes
-    is_drained: bool = False
+    only_looks: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether clients are served, so that samples beside them mean something."""
         gateway = self.seen.gateway
-        return gateway is not None and not gateway.reason and gateway.ejected is None and not self.is_drained
+        return gateway is not None and not gateway.reason and gateway.ejected is None and not self.only_looks
 
 
 class CanaryWatch:
@@ -128,7 +128,7 @@ class CanaryWatch:
     def take(self, event: Event, beside: Beside) -> list[Effect]:
         """Everything that should be done now."""
         self.eyes.now, self.eyes.jumped_at = event.now, beside.eyes.jumped_at
-        self._mute(is_muted=beside.is_drained)
+        self._mute(is_muted=beside.only_looks)
         effects = self._take(event)
         self.sampling.sides = self._find_sampled(beside)
         if self.move is None:
@@ -243,7 +243,7 @@ class CanaryWatch:
 
     @property
     def _may_act(self) -> bool:
-        """Not while it is drained, asked for already, or not known yet how a process ended, and by whose act."""
+        """Not while dsops only looks, asked for already, or not known yet how a process ended, and by whose act."""
         eyes = self.eyes
         is_waiting = self._acting is not None or eyes.now.ticks < self._again_at or eyes.has_lost
         return not eyes.is_muted and not is_waiting and self._ticks_needed == 0

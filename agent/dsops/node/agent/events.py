@@ -136,7 +136,7 @@ class Seen(SlotSeen):
     """What one tick saw of the slot that has the traffic, of the gateway, of the store and of a canary.
 
     slot: "" when no lane leads to one. store None: the journal cannot be read. findings: of all checks. canary: None
-    while no other slot has a share of the traffic.
+    while no other slot has a share of the traffic. maintenance: of the whole node, in words, "" while there is none.
     """
 
     gateway: GatewayStatus | None
@@ -144,6 +144,7 @@ class Seen(SlotSeen):
     seq: int = 0
     findings: tuple[Finding, ...] = ()
     canary: SlotSeen | None = None
+    maintenance: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,9 @@ from dsops.node.agent.rates import Rates
 from dsops.node.agent.snapshot import Snapshot
 from dsops.node.agent.view import NOTHING, View, add_store, judge_release
 from dsops.node.sources.gateway import GatewayStatus, judge_gateway
-from dsops.node.sources.gpus import judge_gpus
 from dsops.node.sources.slots import judge_slot
 from dsops.node.sources.units import Unit
 from dsops.node.store.audit import check_audit
-
-FULL_BYTES = 4 << 20
 
 
 def judge(
@@ -72,6 +69,7 @@ def judge(
         failing_since=view.failing_since,
         proof=view.proof,
         canary=view.canary,
+        maintenance=snapshot.maintenance,
     )
     told = add_store(status, snapshot.store, view, damaged=tuple(snapshot.damage))
     return keep_since(told, before), rates
@@ -133,13 +131,13 @@ def find_all(
 ) -> tuple[Finding, ...]:
     """Every finding, each check in its own function."""
     return (
-        *judge_gpus(snapshot.gpus, expected=config.gpus.expected),
         *snapshot.checked,
         *check_systemd(snapshot),
         *check_units(config, snapshot),
         *check_slots(config, snapshot, slots),
         *check_gateway(config, gateway),
-        *(check_store(config, snapshot) if config.slots else ()),
+        *(check_store(snapshot) if config.slots else ()),
+        *check_papers(config, snapshot),
     )
 
 
@@ -221,16 +219,25 @@ def check_gateway(config: AgentConfig, gateway: GatewayStatus) -> tuple[Finding,
     return ()
 
 
-def check_store(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
-    """The disk is full or silent, the journal or the golden prompts cannot be read, the audit falls behind."""
+def check_papers(config: AgentConfig, snapshot: Snapshot) -> tuple[Finding, ...]:
+    """A maintenance that goes on; and what people left for the agent, and it cannot read."""
+    found = []
+    if maintenance := snapshot.maintenance:
+        mend = f"`dsops maintenance {config.node} --end`"
+        said, blame = maintenance.describe(), Blame.ENVIRONMENT
+        found.append(_finding("node", "node.maintenance", Verdict.OK, Condition.MAINTENANCE, said, mend, blame))
+    if snapshot.papers_reason:
+        said, mend = f"counts as none: {snapshot.papers_reason}", "write it anew: `dsops maintenance`, `dsops baseline`"
+        found.append(_finding("store", "papers.unreadable", Verdict.BAD, Condition.DEGRADED, said, mend, Blame.DSOPS))
+    return tuple(found)
+
+
+def check_store(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """The disk is silent, the journal or the golden prompts cannot be read, the audit falls behind."""
     found, blind = [], Condition.BLIND
-    free = snapshot.free_bytes
     if snapshot.disk_reason:
         mend = "look at the disk: `dmesg`"
         found.append(_finding("disk", "disk.silent", Verdict.UNKNOWN, blind, snapshot.disk_reason, mend, Blame.STORAGE))
-    elif free is not None and free < FULL_BYTES:
-        said, mend = f"{config.state} is full", "`dsops node release list`, then `dsops node release remove ID`"
-        found.append(_finding("disk", "disk.full", Verdict.BAD, Condition.DEGRADED, said, mend, Blame.STORAGE))
     if snapshot.store.reason:
         said, mend = snapshot.store.reason, "`dsops deploy`; `dsops node logs dsops-helper`"
         found.append(_finding("store", "store.unreadable", Verdict.UNKNOWN, blind, said, mend, Blame.DSOPS))

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dsops.core.baseline import Baseline
 from dsops.core.breaker import Breaker
+from dsops.core.checks import hold
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
+from dsops.core.maintenance import Maintenance
 from dsops.core.passport import Hardware
 from dsops.core.state import Policy
 from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
@@ -18,8 +21,9 @@ from dsops.node.agent.actor import Actor, Ask, Tools
 from dsops.node.agent.config import AgentConfig
 from dsops.node.agent.events import WHO, Alarmed, Died, Event, Now, Ticked
 from dsops.node.agent.history import Entry, History
+from dsops.node.agent.hosting import Hosting
 from dsops.node.agent.incident import Incident
-from dsops.node.agent.judge import judge, keep_since
+from dsops.node.agent.judge import judge, judge_slots, keep_since
 from dsops.node.agent.rates import Rates
 from dsops.node.agent.settings import Settings
 from dsops.node.agent.situation import Surroundings
@@ -33,6 +37,7 @@ from dsops.node.run import Done, Run, run
 from dsops.node.sources.files import Files, FilesReader
 from dsops.node.sources.gateway import judge_gateway, read_gateway
 from dsops.node.sources.gpu_child import GpuChild
+from dsops.node.sources.gpu_counters import GpuCounters
 from dsops.node.sources.gpus import Reading, Sweep
 from dsops.node.sources.hardware import find_hardware
 from dsops.node.sources.host import read_host
@@ -42,10 +47,13 @@ from dsops.node.sources.processes import Processes
 from dsops.node.sources.slots import SlotAnswers, read_slot
 from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit, read_units
+from dsops.node.store.journal import Record
 
 log = logging.getLogger("dsops.agent")
 # What the history keeps of the checks.
 CHECKS = "checks"
+# And of the store's journal: the number of the last record by which a person cleared this node.
+CLEARED = "cleared"
 # Findings that are made of others: they say nothing new to whoever decides.
 OWN = ("release.", "slot.", "node.", "agent.", "canary.")
 KERNEL_SECONDS = 0.2
@@ -96,6 +104,8 @@ class Loop:
         self.history = history or History(None)
         self.rollbacks = {"true": 0, "false": 0}
         self.last_rollback: float | None = None
+        self.baseline: Baseline | None = None
+        self.maintenance: Maintenance | None = None
         self._run = run
         self._clock = clock or Clock()
         self._child = gpus or GpuChild(deadline=config.gpus.deadline_seconds)
@@ -108,12 +118,15 @@ class Loop:
             slots=tuple(ports.name for ports in config.slots),
             lane=config.lane,
         )
+        self._hosting = Hosting(config, ticks=self._clock.ticks, wall=self._clock.wall)
         self._wake = asyncio.Event()
         self._seq: int | None = None
         self._bug = ""
         self._kept: dict[str, object] = {}
+        self._cleared: int | None = None
         self.checkup = checkup or Checkup(get_shipped())
-        self._sweeps = 0
+        self.gpu_counters = GpuCounters()
+        self._swept = 0.0
         self.processes = Processes(self._died)
         self.watch = self._make_watch(policy or Policy()) if config.slots else None
         self._actor = Actor(self._make_tools(ask_helper), self.take)
@@ -123,7 +136,11 @@ class Loop:
 
     async def tick(self) -> None:
         """One whole tick."""
-        snapshot = self._check(await self._read())
+        snapshot = await self._read()
+        if self.watch:
+            # Before anything is judged: what a person cleared must not be found once more with this tick.
+            self._keep_records(snapshot.store)
+        snapshot = self._check(snapshot)
         self._bug = ""
         view = self._watch_over(snapshot)
         before = self.status
@@ -135,7 +152,8 @@ class Loop:
     async def sweep(self) -> None:
         """One reading of the GPUs, at most as long as its deadline."""
         self.gpus = await self._child.read()
-        self._sweeps += 1
+        self._swept = self._clock.ticks()
+        self.gpu_counters = self.gpu_counters.add(self.gpus, at=self._swept)
 
     async def run_ticks(self, *, after: Callable[[], None] = lambda: None) -> None:
         """For ever. `after` runs after whole ticks only: it feeds the watchdog."""
@@ -183,17 +201,19 @@ class Loop:
         await self._child.close()
         self._units.close()
         self._files.close()
+        self._hosting.close()
         await asyncio.to_thread(self.history.close)
 
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self) -> Snapshot:
         names = [*self.config.units, *(p.unit for p in self.config.slots)]
-        units, files, answers, gateway = await asyncio.gather(
+        units, files, answers, gateway, _ = await asyncio.gather(
             self._units.read(lambda: self._read_units(names), otherwise=lambda said: find_unknown(names, said)),
             self._files.read(self._reader.read, otherwise=self._reader.otherwise),
             asyncio.gather(*(read_slot(p, timeout=self.config.answer_seconds) for p in self.config.slots)),
             self._read_gateway(),
+            self._hosting.read(),
         )
         slots = {p.name: a for p, a in zip(self.config.slots, answers, strict=True)}
         return self._combine(units, slots, gateway, files)
@@ -201,8 +221,9 @@ class Loop:
     def _combine(
         self, units: dict[str, Unit], slots: dict[str, SlotAnswers], gateway: Answer | None, files: Files
     ) -> Snapshot:
+        papers, at = files.papers, self._clock.wall()
         return Snapshot(
-            at=self._clock.wall(),
+            at=at,
             ticks=self._clock.ticks(),
             host=files.host,
             units=units,
@@ -215,10 +236,12 @@ class Loop:
             golden=files.golden,
             golden_reason=files.golden_reason,
             goldens=files.goldens,
-            free_bytes=files.free_bytes,
             disk_reason=files.reason,
             audit=files.audit,
             damage=files.damage,
+            baseline=papers.baseline,
+            maintenance=papers.maintenance if papers.maintenance and papers.maintenance.holds(at) else None,
+            papers_reason=papers.reason,
         )
 
     def _read_units(self, names: list[str]) -> dict[str, Unit]:
@@ -233,20 +256,28 @@ class Loop:
 
     def _begin_checks(self) -> None:
         """What was found in this boot still holds, whatever became of the agent."""
+        self._hosting.begin(self.history)
         kept = self.history.find_kept(CHECKS) if self.history.path else None
         self.checkup.take_kept(kept, boot=read_host(Path(self.config.root)).boot_id)
+        cleared = self.history.find_kept(CLEARED) if self.history.path else None
+        self._cleared = cleared if type(cleared) is int else None
 
     def _check(self, snapshot: Snapshot) -> Snapshot:
         """With what the checks find in it."""
+        self.baseline, self.maintenance = snapshot.baseline, snapshot.maintenance
         self.checkup.look(
             Scene(
                 at=snapshot.at,
                 ticks=snapshot.ticks,
                 boot=snapshot.host.boot_id,
                 gpus=snapshot.gpus,
-                gpus_sample=str(self._sweeps),
+                gpus_sample=f"{self._swept:.3f}",
                 expected_gpus=self.config.gpus.expected,
+                gpu_counters=self.gpu_counters,
+                slots=judge_slots(self.config, snapshot),
                 limits=self.checkup.rules.limits,
+                host=self._hosting.see(snapshot.units, ticks=snapshot.ticks),
+                baseline=snapshot.baseline.values if snapshot.baseline else {},
             )
         )
         return replace(snapshot, checked=self._check_again())
@@ -260,7 +291,7 @@ class Loop:
         codes = self.checkup.rules.rules
         findings = self.status.findings if self.status else ()
         others = [f for f in findings if f.code not in codes and not f.code.startswith(OWN)]
-        return (*others, *(f for f in checked if not f.code.startswith(OWN)))
+        return hold((*others, *(f for f in checked if not f.code.startswith(OWN))), self.maintenance)
 
     # --- the watch ----------------------------------------------------------------------------------------------
 
@@ -284,7 +315,6 @@ class Loop:
         for ports in self.config.slots:
             if snapshot.units[ports.unit].active != "unknown":
                 self.processes.follow(ports.name, snapshot.units[ports.unit].pid)
-        self._keep_records(snapshot.store)
         gateway = judge_gateway(snapshot.gateway) if snapshot.gateway else None
         seen = replace(find_seen(snapshot, gateway), findings=self._find_findings(snapshot.checked))
         self.take(Ticked(self._clock.now, seen))
@@ -403,6 +433,19 @@ class Loop:
         for record in rollbacks:
             if known is not None and record.seq > known:
                 self.rollbacks["true" if record.who in (WHO, "dsops") else "false"] += 1
+        self._take_clear(store.records)
+
+    def _take_clear(self, records: Sequence[Record]) -> None:
+        """A person looked at it all, perhaps while no agent ran: what the checks hold against this server is over."""
+        last = max((record.seq for record in records if record.event == "clear"), default=0)
+        known, self._cleared = self._cleared, last
+        if last == known:
+            return
+        self.history.keep(CLEARED, last)
+        if known is not None and last > known and self.watch:
+            log.info("cleared by a person: the checks begin afresh, and the breaker is reset")
+            self.checkup.clear()
+            self.watch.grounds.reset()
 
     def _mark_blind(self, said: str) -> None:
         if self.status is None:

@@ -6,10 +6,26 @@ from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from dsops.core.checks import ORDER
 from dsops.core.status import Blame, Condition, Gpu, NodeStatus, Phase, ReleaseState, Verdict
-from dsops.node.sources.gpus import Sweep
+from dsops.node.sources.gpu_counters import THROTTLES, GpuCounters, name_of
+from dsops.node.sources.gpus import Reading, Sweep
 
 WITNESSES = ("slot", "gateway")
+TEN_MINUTES = 600.0
+GPU_LABELS = ["gpu", "uuid", "name"]
+# name, text, key of the sweep
+GPU_NUMBERS = (
+    ("dsops_gpu_ecc_corrected_errors", "Corrected memory errors since its last reset", "ecc_corrected"),
+    ("dsops_gpu_ecc_uncorrected_errors", "Uncorrected memory errors since its last reset", "ecc_uncorrected"),
+    ("dsops_gpu_remap_pending", "1 while a memory row waits for a reset to be remapped", "remap_pending"),
+    ("dsops_gpu_remap_failed", "1 when no spare row is left", "remap_failed"),
+    ("dsops_gpu_remapped_rows", "Memory rows remapped for uncorrected errors", "remapped_uncorrected"),
+    ("dsops_gpu_recovery_action", "What the driver asks for; 0: nothing", "recovery_action"),
+    ("dsops_gpu_nvlinks_active", "NVLinks that are up", "nvlinks_active"),
+    ("dsops_gpu_pcie_replays", "Packets that PCIe sent again since the driver was loaded", "pcie_replays"),
+)
+MOST_FINDINGS, MOST_LETTERS = 200, 80
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,8 @@ def render_families(status: NodeStatus, sweep: Sweep) -> Iterator[Metric]:
     blind = any(finding.condition is Condition.BLIND for finding in status.findings)
     yield _one("dsops_agent_blind", "1 while a check cannot see", float(blind))
     yield _slots(status)
-    yield _findings(status)
+    yield from _findings(status)
+    yield _maintenance(status)
     yield _states("dsops_gpu_sweep", "result", Sweep, sweep)
     yield from _gpus(status.gpus)
 
@@ -90,13 +107,25 @@ def _slots(status: NodeStatus) -> Metric:
     return _gauge("dsops_slot_phase", "1 at the phase that the slot is in", rows, ["slot", "release", "phase"])
 
 
-def _findings(status: NodeStatus) -> Metric:
-    labels = ["entity", "code", "status", "class", "condition"]
-    rows = [
-        (dict(zip(labels, (f.entity, f.code, f.status, f.blame, f.condition), strict=True)), 1.0)
-        for f in status.findings
-    ]
-    return _gauge("dsops_finding", "What the checks say now", rows, labels)
+def _findings(status: NodeStatus) -> Iterator[Metric]:
+    """The worst ones; how many there can be depends on the hardware, how many series there may be does not."""
+    labels = ["entity", "code", "status", "class", "condition", "measure", "maintenance"]
+    worst = sorted(status.findings, key=lambda f: (f.status is not Verdict.BAD, -ORDER.index(f.measure)))
+    rows = {}
+    for f in worst[:MOST_FINDINGS]:
+        held = str(bool(status.maintenance and status.maintenance.covers(f.code))).lower()
+        words = (f.entity[:MOST_LETTERS], f.code[:MOST_LETTERS], f.status, f.blame, f.condition, f.measure, held)
+        rows[words] = (dict(zip(labels, words, strict=True)), 1.0)
+    yield _gauge("dsops_finding", "What the checks say now", list(rows.values()), labels)
+    left_out = float(len(worst) - len(rows))
+    yield _one("dsops_findings_left_out", "Findings that are too many to be shown one by one", left_out)
+
+
+def _maintenance(status: NodeStatus) -> Metric:
+    """Always there: a 0 says that it ended, a gap says nothing."""
+    until = status.maintenance.until if status.maintenance and status.maintenance.is_whole else 0.0
+    text = "Until when dsops does nothing by itself here, 0 while it may"
+    return _one("dsops_maintenance_until_timestamp_seconds", text, until)
 
 
 def _gpus(gpus: tuple[Gpu, ...]) -> Iterator[Metric]:
@@ -108,7 +137,36 @@ def _gpus(gpus: tuple[Gpu, ...]) -> Iterator[Metric]:
         ("dsops_gpu_power_watts", "Power drawn", "power_w"),
     ):
         rows = [(_gpu_labels(g), value) for g in gpus if (value := getattr(g, key)) is not None]
-        yield _gauge(name, text, rows, ["gpu", "uuid", "name"])
+        yield _gauge(name, text, rows, GPU_LABELS)
+
+
+def render_gpus(reading: Reading, counters: GpuCounters, xids: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+    """What alerts about GPUs want, of the last sweep; one that went leaves only what the kernel told of it.
+
+    xids: (such as `Xid 79`, entity) -> how often.
+    """
+    for name, text, key in GPU_NUMBERS:
+        rows = [
+            (_gpu_labels(g), value) for g in reading.gpus if (value := reading.find_number(g.index, key)) is not None
+        ]
+        yield _gauge(name, text, rows, GPU_LABELS)
+    yield _throttles(reading.gpus, counters)
+    yield from _xids(xids)
+
+
+def _throttles(gpus: tuple[Gpu, ...], counters: GpuCounters) -> Metric:
+    places = [(gpu, key) for gpu in gpus for key in THROTTLES]
+    grown = [(gpu, key, counters.counters.grown(name_of(gpu.index, key), TEN_MINUTES)) for gpu, key in places]
+    rows = [({**_gpu_labels(gpu), "by": key}, float(count)) for gpu, key, count in grown if isinstance(count, int)]
+    text = "Minutes of the last ten in which its clock was held down"
+    return _gauge("dsops_gpu_throttle_minutes", text, rows, [*GPU_LABELS, "by"])
+
+
+def _xids(xids: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+    told = [(code.split(), entity.removeprefix("gpu").strip(), count) for (code, entity), count in xids.items()]
+    for kind, text in (("Xid", "Xids"), ("SXid", "SXids of NVSwitches")):
+        rows = [({kind.lower(): number, "gpu": gpu}, count) for (what, number), gpu, count in told if what == kind]
+        yield _counter(f"dsops_{kind.lower()}", f"{text} in the kernel's log since the agent's start", rows)
 
 
 def _gpu_labels(gpu: Gpu) -> dict[str, str]:

@@ -145,7 +145,7 @@ def describe_move(state: NodeState) -> str:
 
 def _find_observe(seen: Seen) -> str:
     drained = seen.gateway.drained if seen.gateway else None
-    return f"drained: {drained}" if drained is not None else ""
+    return f"drained: {drained}" if drained is not None else seen.maintenance
 
 
 def _find_held(facts: Facts) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dsops.core.baseline import Baseline
+from dsops.core.maintenance import Maintenance
 from dsops.core.state import NodeState
 from dsops.core.status import Finding, Phase
 from dsops.node.agent.events import Seen, SlotSeen
@@ -25,8 +27,9 @@ class Snapshot:
     """at = Unix seconds; ticks = monotonic; gateway None = has none.
 
     golden: what the active release is to be asked, golden_reason why that cannot be read; goldens: of both slots'
-    releases. free_bytes: of the store's disk, None when nobody could say, and disk_reason why. damage: release -> what
-    is wrong with it there. checked: what the checks found.
+    releases. disk_reason: why nobody could read them. damage: release -> what is wrong with it on the disk. checked:
+    what the checks found. baseline: what was normal here. maintenance: that goes on now. papers_reason: why one of the
+    two cannot be read.
     """
 
     at: float
@@ -42,11 +45,13 @@ class Snapshot:
     golden: Golden | None = None
     golden_reason: str = ""
     goldens: Mapping[str, Golden] = field(default_factory=dict)
-    free_bytes: int | None = None
     disk_reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
     damage: Mapping[str, str] = field(default_factory=dict)
     checked: tuple[Finding, ...] = ()
+    baseline: Baseline | None = None
+    maintenance: Maintenance | None = None
+    papers_reason: str = ""
 
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
@@ -54,6 +59,7 @@ def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
     store = snapshot.store
     move = find_canary(store.state)
     active = find_slot(snapshot, snapshot.stable_slot, gateway) or NOWHERE
+    maintenance = snapshot.maintenance
     return Seen(
         slot=active.slot,
         release=active.release,
@@ -65,6 +71,7 @@ def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:
         store=store.state,
         seq=store.seq,
         canary=find_slot(snapshot, move.slot, gateway) if move else None,
+        maintenance=maintenance.describe() if maintenance and maintenance.is_whole else "",
     )
 
 

@@ -113,6 +113,8 @@ class Watch:
         self._again_at = float("-inf")
         self._decided: tuple[object, ...] = ()
         self._looked_round: tuple[object, ...] = ()
+        # Why nothing is done here by itself: a person drained the node, or is at work on it; "" = it may be.
+        self._only_looks = ""
 
     # --- what others may ask ------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Watch:
         effects += self._look_round()
         effects += self._probe()
         self._close()
-        effects += self.canary.take(event, Beside(self.seen, self.eyes, self.traffic.is_drained))
+        effects += self.canary.take(event, Beside(self.seen, self.eyes, bool(self._only_looks)))
         return effects
 
     def _take(self, event: Event) -> list[Effect]:
@@ -198,20 +200,21 @@ class Watch:
     # --- a tick -------------------------------------------------------------------------------------------------
 
     def _take_tick(self, event: Ticked) -> None:
-        seen, was_drained = event.seen, self.traffic.is_drained
+        seen, before_it = event.seen, self._only_looks
         self.seen = seen
         adopted = self.traffic.hear(seen.gateway)
-        self.eyes.is_muted = self.traffic.is_drained
+        self._only_looks = "drained" if self.traffic.is_drained else "in maintenance" if seen.maintenance else ""
+        self.eyes.is_muted = bool(self._only_looks)
         target, before = Target(seen.slot, seen.release), self.target
         if target != before:
             says = f"{target.release or 'no release'} in slot {target.slot or '-'} has the traffic"
             self._begin_life(target, says if before.slot else "")
-        elif was_drained != self.traffic.is_drained:
-            is_unproven = was_drained and not self._has_answered(seen)
-            says = "undrained: the checks begin afresh" if was_drained else "drained: dsops only looks"
-            self._begin_life(target, says)
+        elif bool(before_it) != bool(self._only_looks):
+            is_unproven = bool(before_it) and not self._has_answered(seen)
+            over = f"not {before_it} any more: the checks begin afresh"
+            self._begin_life(target, f"{self._only_looks}: dsops only looks" if self._only_looks else over)
             if is_unproven:
-                self._want_away("it has not answered right since it was drained")
+                self._want_away(f"it has not answered right since it was {before_it}")
         if adopted is not None:
             # It comes back only after OK looks.
             self._want_away(adopted)
@@ -231,7 +234,7 @@ class Watch:
 
     def _take_death(self, event: Died) -> list[Effect]:
         seen = self.seen
-        if seen is None or event.slot != self.target.slot or self.traffic.is_drained or self._is_ours(event.slot):
+        if seen is None or event.slot != self.target.slot or self._only_looks or self._is_ours(event.slot):
             return [LookNow()]
         inspect = self.eyes.take_death(event)
         self._want_away(f"the engine's process {event.pid} ended")
@@ -252,7 +255,7 @@ class Watch:
     def _find_wish(self) -> None:
         if self.traffic.wish is None:
             serving = self._count_serving(PEERS_EJECT_SECONDS)
-            reason = None if self.traffic.is_drained else want_eject(self.strikes, peers_serving=serving)
+            reason = None if self._only_looks else want_eject(self.strikes, peers_serving=serving)
             if reason:
                 self._want_away(reason)
             else:
@@ -279,7 +282,7 @@ class Watch:
 
     def _find_grounds(self) -> Finding | None:
         """What asks for traffic to go away and may have it."""
-        if self.seen is None or self.traffic.is_drained or self.grounds.breaker.tripped:
+        if self.seen is None or self._only_looks or self.grounds.breaker.tripped:
             return None
         return self.grounds.find(self.seen.findings)
 

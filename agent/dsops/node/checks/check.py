@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dsops.core.checks import Sight
-from dsops.core.status import Verdict
+from dsops.core.status import Slot, Verdict
+from dsops.node.sources.gpu_counters import GpuCounters
 from dsops.node.sources.gpus import Reading, Sweep
+from dsops.node.sources.machine import HostSeen
 
 BROKEN = "check.broken"
 
@@ -14,8 +16,9 @@ BROKEN = "check.broken"
 class Scene:
     """All that was sampled. at: Unix seconds. ticks: of the monotonic clock. boot: the boot's id.
 
-    gpus: the last sweep, gpus_sample its name. limits: code -> name -> threshold, from the tables and the site's own
-    file. baseline: (entity, key) -> what was normal here when the server was commissioned; empty where nobody said.
+    gpus: the last sweep, gpus_sample its name; gpu_counters: what all sweeps counted. slots: where releases run.
+    limits: code -> name -> threshold, from the tables and the site's own file. baseline: (entity, key) -> what was
+    normal here when the server was commissioned; empty where nobody said. host: the machine itself, and systemd.
     """
 
     at: float
@@ -24,8 +27,11 @@ class Scene:
     gpus: Reading = field(default_factory=lambda: Reading(Sweep.PENDING))
     gpus_sample: str = ""
     expected_gpus: int | None = None
+    gpu_counters: GpuCounters = field(default_factory=GpuCounters)
+    slots: tuple[Slot, ...] = ()
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baseline: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    host: HostSeen = field(default_factory=HostSeen)
 
     def limit(self, code: str, name: str) -> float:
         """A threshold; every one that a check asks for stands in a table."""
@@ -38,6 +44,7 @@ class Check:
     sample.
 
     needs: why it does not apply here, "" when it does. look: what is to be seen; nothing for what is not there.
+    normal: what `dsops baseline` freezes, (entity, key) -> how it is now; it comes back as `scene.baseline`.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Check:
     look: Callable[[Scene], Iterable[Sight]]
     needs: Callable[[Scene], str] = lambda _: ""
     every: float = 0.0
+    normal: Callable[[Scene], Mapping[tuple[str, str], float]] | None = None
 
 
 @dataclass(frozen=True)

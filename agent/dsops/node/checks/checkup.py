@@ -10,6 +10,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.ledger import Ledger
 from dsops.core.status import Finding, Verdict
 from dsops.node.checks import kernel
+from dsops.node.checks.board import Board
 from dsops.node.checks.catalogue import CHECKS
 from dsops.node.checks.check import Check, Scene, look
 from dsops.node.checks.rules import Rules
@@ -34,6 +35,7 @@ class Checkup:
         self.ledger = Ledger()
         self.skipped: Mapping[str, str] = {}
         self.xids: Counter[tuple[str, str]] = Counter()
+        self.board = Board(checks)
         self._checks = checks
         self._looked: dict[str, float] = {}
         self._gpus: dict[str, str] = {}
@@ -66,20 +68,27 @@ class Checkup:
 
     def look(self, scene: Scene) -> None:
         """One sample: every check whose time has come."""
-        self._gpus = {find_bus(gpu.pci): f"gpu{gpu.index}" for gpu in scene.gpus.gpus if gpu.pci}
+        self._name_gpus(scene)
         due = [one for one in self._checks if scene.ticks - self._looked.get(one.name, float("-inf")) >= one.every]
         self._looked |= {one.name: scene.ticks for one in due}
         outcome = look(due, scene)
         names = {one.name for one in due}
         self.skipped = {name: why for name, why in self.skipped.items() if name not in names} | dict(outcome.skipped)
         self._take(outcome.sights, now=scene.ticks, wall=scene.at)
+        self.board.take(due, outcome, scene)
         self.ledger.expire(self.rules.rules, now=scene.ticks)
+
+    def _name_gpus(self, scene: Scene) -> None:
+        """One that does not answer any more keeps its name: the kernel tells of it then."""
+        names = {find_bus(gpu.pci): f"gpu{gpu.index}" for gpu in scene.gpus.gpus if gpu.pci}
+        self._gpus = {bus: name for bus, name in self._gpus.items() if name not in names.values()} | names
 
     def read_kernel(self, *, now: float, wall: float) -> bool:
         """Judges the lines that came since; whether one of them asks for traffic to go away."""
         if self.log is None or not self._may_open(now):
             return False
         records = self.log.read()
+        self.board.read_at = wall
         self._see_log(now=now, wall=wall)
         return self.take_records(records, now=now, wall=wall)
 

@@ -22,6 +22,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.passport import Hardware
 from dsops.core.state import Move, Step
 from dsops.core.status import NodeStatus
+from dsops.node.accept.measure import Tools
 from dsops.node.cli.proving import PORTS, Prover, prove_here
 from dsops.node.cli.receipt import receipt
 from dsops.node.helper.client import SOCKET as HELPER
@@ -29,7 +30,7 @@ from dsops.node.helper.client import call
 from dsops.node.run import Run, get_output, run
 from dsops.node.sources.config import parse_listen
 from dsops.node.sources.gateway import GatewayStatus, judge_gateway
-from dsops.node.sources.hardware import read_hardware
+from dsops.node.sources.hardware import read_hardware, read_uuids
 from dsops.node.sources.http import Answer, Failure, Target, fetch
 from dsops.node.sources.slots import Ports
 from dsops.node.store.config import PATH as STORE
@@ -47,7 +48,8 @@ class Door:
     """What the verbs reach: the gateway's socket, the agent, the helper's socket, processes, time, the audit log.
 
     store: the file that says where the store lies. prove: asks a slot's release its golden prompts. ports: where the
-    slots listen. read_hardware: None when nobody can say what this server has.
+    slots listen. read_hardware, read_uuids (of its GPUs): None when nobody can say what this server has.
+    measures: with what an acceptance measures.
     """
 
     socket: Path
@@ -57,6 +59,8 @@ class Door:
     prove: Prover = prove_here
     ports: Mapping[str, Ports] = field(default_factory=lambda: PORTS)
     read_hardware: Callable[[], Hardware | None] = read_hardware
+    read_uuids: Callable[[], tuple[str, ...] | None] = read_uuids
+    measures: Callable[[Tools], Tools] = lambda tools: tools
     run: Run = run
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic

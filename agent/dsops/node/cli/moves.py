@@ -89,7 +89,10 @@ def restart(door: Door, unit: str, who: str, reason: str, as_json: bool) -> None
 @as_json
 @click.pass_obj
 def clear(door: Door, who: str, reason: str, as_json: bool) -> None:
-    """Lets dsops act by itself again, with its whole budget."""
+    """Lets dsops act by itself again, with its whole budget.
+
+    What its checks hold against this server is over, too, and the breaker is reset; what goes on is found again.
+    """
     state = ask(door, "clear", who=who, reason=reason)
     say(as_json, "dsops may act by itself again", {"ok": True, "state": to_data(state)})
 

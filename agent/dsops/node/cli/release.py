@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import click
 
+from dsops.core.accept.certificate import Demand
 from dsops.core.errors import DsopsError
 from dsops.core.lanes import SHARES
 from dsops.core.state import NodeState, to_data
@@ -22,6 +23,7 @@ from dsops.node.cli.passports import add_fits
 from dsops.node.cli.tiers import copy, heat_first, list_releases, render_start, render_tier
 from dsops.node.helper.client import call
 from dsops.node.sources.gateway import judge_gateway
+from dsops.node.store.config import read_store_config
 
 # Reading a big release back and hashing it takes its time.
 HASH_SECONDS = 3600.0
@@ -82,6 +84,7 @@ def admit(door: Door) -> None:
 @share
 @click.option("--alone", is_flag=True, help="Two copies do not fit: the one that serves stops first. Drain before.")
 @click.option("--without-passport", is_flag=True, help="Whatever its passports say of this hardware: to make one here.")
+@click.option("--uncertified", is_flag=True, help="Though the node was not accepted: `dsops accept` does that.")
 @epoch
 @holder
 @wait(0.0)
@@ -96,6 +99,7 @@ def activate(
     share: int,
     alone: bool,
     without_passport: bool,
+    uncertified: bool,
     epoch: int | None,
     holder: str,
     wait: float,
@@ -110,7 +114,7 @@ def activate(
     """
     words = fleet_words(who=who, reason=reason, epoch=epoch, holder=holder) | ({"alone": True} if alone else {})
     words |= {} if share == max(SHARES) else {"share": share}
-    words |= tell_hardware(door, without_passport=without_passport)
+    words |= tell_hardware(door, without_passport=without_passport, uncertified=uncertified)
     if alone:
         check_drained(door)
     if share < max(SHARES):
@@ -123,11 +127,22 @@ def activate(
     say_moved(door, decode_state(said["state"]), release, share=share, wait=wait, as_json=as_json)
 
 
-def tell_hardware(door: Door, *, without_passport: bool) -> dict[str, Any]:
-    """What the helper must know to judge by a release's passports."""
+def tell_hardware(door: Door, *, without_passport: bool, uncertified: bool) -> dict[str, Any]:
+    """What the helper must know to judge by a release's passports, and by the node's certificate."""
     hardware = door.read_hardware()
     words: dict[str, Any] = {"without_passport": True} if without_passport else {}
+    words |= {"uncertified": True} if uncertified else {}
+    if not uncertified and wants_certificate(door) and (uuids := door.read_uuids()) is not None:
+        words["gpus"] = list(uuids)
     return words | ({"hardware": asdict(hardware)} if hardware else {})
+
+
+def wants_certificate(door: Door) -> bool:
+    """Whether the helper will ask which GPUs there are; where nobody knows, it decides without."""
+    try:
+        return read_store_config(door.store).certificate is Demand.REQUIRED
+    except DsopsError:
+        return False
 
 
 def check_drained(door: Door) -> None:

@@ -21,8 +21,10 @@ AGAIN_SECONDS = 600.0
 # Whoever asks where the chain ends waits so long for a slow disk.
 END_SECONDS = 0.3
 ABOUT = ("release", "unit", "to", "path")
-# Other words that matter for what was asked.
-BESIDES = ("share", "alone", "afresh", "keep_hot", "lasting", "own", "without_passport")
+# Other words that matter, with what they say.
+TOLD = ("share", "seconds", "checks")
+# And those that matter for what was asked.
+BESIDES = ("alone", "afresh", "keep_hot", "lasting", "own", "without_passport", "uncertified", "force", "end")
 
 
 @dataclass
@@ -93,7 +95,7 @@ def tell_traffic(scribe: Scribe, asked: Asked) -> dict[str, object]:
 def describe(asked: Asked, *, kind: Kind, at: float, node: str, said: str = "") -> Act:
     """Who asked for what, and why, in their own words; and who they are by the kernel's."""
     request, words = asked.request, asked.request.words
-    asks = [f"{key} {words[key]}" if key == "share" else key for key in BESIDES if words.get(key)]
+    asks = [f"{key} {words[key]}" if key in TOLD else key for key in (*TOLD, *BESIDES) if words.get(key)]
     by = "; ".join([*asks, f"asked as {asked.caller.peer} (pid {asked.caller.pid})"])
     about = next((str(words[key]) for key in ABOUT if words.get(key)), "")
     who, why = words.get("who"), words.get("reason")

@@ -21,6 +21,7 @@ from dsops.core.node import find_target, step
 from dsops.core.state import SLOTS, Epoch, NodeState, Policy, to_data
 from dsops.node.helper.afresh import stop_and_forget
 from dsops.node.helper.asked import Answer, Asked
+from dsops.node.helper.certificate import check_certified
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.effects import unit_of
 from dsops.node.helper.listing import find_missing, find_nowhere, look_cold, tell_cold
@@ -57,6 +58,7 @@ def activate(desk: Desk, asked: Asked) -> Answer:
             raise lies_cold
         desk.releases.get(release)
         _check_signed(desk, release)
+        check_certified(desk, release, asked.request)
         check_activation(desk, release, asked.request)
         _check_memory(desk, release, before=state, after=after)
         return event

@@ -1,5 +1,6 @@
 """All parts of a helper, put together once; a test gives its own disk, programs and time."""
 
+import os
 import sys
 import syslog
 import time
@@ -18,7 +19,7 @@ from dsops.node.run import Runner
 from dsops.node.store.blobs import Blobs
 from dsops.node.store.cold import Cold
 from dsops.node.store.config import StoreConfig
-from dsops.node.store.disk import Disk
+from dsops.node.store.disk import Disk, on_disk
 from dsops.node.store.ledger import Ledger
 from dsops.node.store.pointers import Pointers
 from dsops.node.store.rate import Rate
@@ -26,7 +27,7 @@ from dsops.node.store.releases import Releases
 from dsops.node.store.tiers import Tiers
 from dsops.node.store.turn import Turn
 
-MEMINFO = Path("/proc/meminfo")
+MEMINFO, MACHINE_ID = Path("/proc/meminfo"), Path("/etc/machine-id")
 # A disk that slept needs so long until it turns; whoever lists releases waits no longer.
 COLD_SECONDS = 10.0
 
@@ -47,6 +48,7 @@ class Desk:
     """What the verbs work with. now: Unix seconds. tiers: None where there is no cold tier.
 
     cold_look: looks at the cold tier for whoever must not wait for a disk that hangs. beside: what nobody waits for.
+    machine_id: the file that says which machine this is.
     """
 
     config: StoreConfig
@@ -61,7 +63,26 @@ class Desk:
     tiers: Tiers | None
     cold_look: Hurry
     beside: Beside
+    disk: Disk
+    machine_id: Path
     scribe: Scribe = field(default_factory=Scribe)
+
+    @property
+    def machine(self) -> str:
+        """Which machine this is; "" where nobody can say."""
+        try:
+            return self.machine_id.read_text().strip()
+        except OSError:
+            return ""
+
+    def keep(self, name: str, text: str) -> None:
+        """A small file of the store's folder: whole or not at all, whatever happens meanwhile. Raises DsopsError."""
+        path = self.config.root / name
+        new = self.config.root / "staging" / f"{path.stem}.{os.urandom(3).hex()}"
+        with on_disk(path):
+            self.disk.write_file(new, text.encode())
+            self.disk.rename(new, path)
+            self.disk.sync_folder(path.parent)
 
 
 def build_desk(
@@ -78,6 +99,7 @@ def build_desk(
     log: Callable[[str], None] = write_log,
     cold_disk: Disk | None = None,
     ledger: Ledger | None = None,
+    machine_id: Path = MACHINE_ID,
 ) -> Desk:
     """seen: where it remembers until the next boot what it hashed. cold_disk: when it is another door than `disk`.
 
@@ -118,5 +140,7 @@ def build_desk(
         tiers=build_tiers() if config.cold else None,
         cold_look=Hurry("the cold disk", seconds=COLD_SECONDS),
         beside=Beside(log=log),
+        disk=disk,
+        machine_id=machine_id,
         scribe=scribe,
     )

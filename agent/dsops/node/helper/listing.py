@@ -10,6 +10,7 @@ from dsops.core.passport import parse_passport
 from dsops.core.state import Active, Bad, Kind, NodeState
 from dsops.core.tiers import COLD_BYTES_PER_SECOND, ColdError, Start, Tier, Way, render_seconds
 from dsops.node.helper.asked import Answer, Asked
+from dsops.node.helper.certificate import tell_certificate
 from dsops.node.helper.desk import Desk
 from dsops.node.helper.memory import read_memory
 from dsops.node.helper.passport import tell_passports
@@ -44,7 +45,7 @@ def tell_releases(desk: Desk, asked: Asked) -> Answer:  # noqa: ARG001 - every v
     ]
     damage = desk.hands.pointers.find_damage(state)
     said = {"cold": _tell_tier(desk, cold), "memory": _tell_memory(desk), "passport": desk.config.passport.value}
-    return {"releases": releases, "damage": damage} | said
+    return {"releases": releases, "damage": damage, "certificate": tell_certificate(desk)} | said
 
 
 def _tell_memory(desk: Desk) -> Answer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
-from dsops.node.helper import change, content, listing, rehash, tiers
+from dsops.node.helper import certificate, change, content, disk_rate, listing, papers, rehash, tiers
 from dsops.node.helper.asked import Answer, Asked
 from dsops.node.helper.audit import tell_end, tell_traffic
 from dsops.node.helper.desk import Desk
@@ -54,6 +54,7 @@ def _answer(desk: Desk, asked: Asked) -> Answer:
         note = asked.note
         about = [str(request.words[key]) for key in ("release", "unit", "to", "share") if request.words.get(key)]
         about += ["without a passport"] if request.words.get("without_passport") else []
+        about += ["without a certificate"] if request.words.get("uncertified") else []
         desk.audit(f"dsops: {' '.join([request.verb, *about])} by {note.who}: {note.reason}")
     return {"ok": True} | said
 
@@ -61,7 +62,7 @@ def _answer(desk: Desk, asked: Asked) -> Answer:
 FLEET = ("epoch", "holder")
 # The first two are how an older control host brings one.
 PASSPORTS = ("passport", "passport_signature", "passports")
-HARDWARE = ("hardware", "without_passport")
+HARDWARE = ("hardware", "without_passport", "gpus", "uncertified")
 VERBS: Mapping[str, Verb] = {
     "state": Verb(change.tell_state, EVERYONE, reads=True),
     "environment": Verb(change.tell_environment, EVERYONE, reads=True),
@@ -77,6 +78,10 @@ VERBS: Mapping[str, Verb] = {
         change.activate, PEOPLE, ("release", "who", "reason", "share", "alone", *HARDWARE, *FLEET), audited=True
     ),
     "widen": Verb(change.widen, PEOPLE, ("release", "share", "who", "reason", *FLEET), audited=True),
+    "certify": Verb(certificate.take_certificate, PEOPLE, ("text", "signature", "who", "reason"), audited=True),
+    "freeze": Verb(papers.freeze, PEOPLE, ("numbers", "force", "who", "reason"), audited=True),
+    "maintain": Verb(papers.maintain, PEOPLE, ("seconds", "checks", "end", "who", "reason"), audited=True),
+    "read_disk": Verb(disk_rate.read_disk, PEOPLE, ("mib",), reads=True),
     "proven": Verb(change.proven, EVERYONE, ("release", "began", "evidence")),
     "refuted": Verb(change.refuted, EVERYONE, ("release", "began", "reason", "lasting")),
     "rehash": Verb(rehash.rehash, frozenset({Peer.ROOT, Peer.AGENT})),

@@ -1,7 +1,6 @@
-"""Reads what a node's files say: links, store, disk space, boot. Blocking, and on a dying disk for ever."""
+"""Reads what a node's files say: links, store, boot. Blocking, and on a dying disk for ever."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from dsops.core.state import NodeState
 from dsops.node.sources.damage import DamageReader
 from dsops.node.sources.golden import Golden, read_golden
 from dsops.node.sources.host import Host, read_host
+from dsops.node.sources.papers import Papers, PapersReader
 from dsops.node.sources.slots import read_lane_slot, read_slot_release
 from dsops.node.sources.store import StoreReader, StoreReading
 from dsops.node.store.audit import Reach, ReachReader
@@ -17,24 +17,24 @@ from dsops.node.store.audit import Reach, ReachReader
 
 @dataclass(frozen=True)
 class Files:
-    """One reading. reason: why it is an old one, "" when it is not. free_bytes: None when nobody could say.
+    """One reading. reason: why it is an old one, "" when it is not.
 
     golden: what the active release is to be asked; None when there is none, or golden_reason says why not. goldens:
     release -> the same, of those in both slots that can be read. audit: how far its chain goes. damage: release -> what
-    is wrong with it on the disk, of the active one and those to go back to.
+    is wrong with it on the disk, of the active one and those to go back to. papers: the baseline, and a maintenance.
     """
 
     host: Host = field(default_factory=lambda: Host("", None))
     slot_releases: Mapping[str, str] = field(default_factory=dict)
     stable_slot: str = ""
     store: StoreReading = field(default_factory=lambda: StoreReading(NodeState()))
-    free_bytes: int | None = None
     golden: Golden | None = None
     golden_reason: str = ""
     goldens: Mapping[str, Golden] = field(default_factory=dict)
     reason: str = ""
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
     damage: Mapping[str, str] = field(default_factory=dict)
+    papers: Papers = field(default_factory=Papers)
 
 
 class FilesReader:
@@ -49,6 +49,7 @@ class FilesReader:
         self._audit = ReachReader(state)
         self._goldens: dict[str, Golden] = {}
         self._damage = DamageReader(state)
+        self._papers = PapersReader(state)
         self.last = Files()
 
     def read(self) -> Files:
@@ -67,12 +68,12 @@ class FilesReader:
             releases,
             stable,
             store,
-            find_free_bytes(self._state),
             self._goldens.get(active),
             reasons.get(active, ""),
             dict(self._goldens),
             audit=self._audit.read(),
             damage=self._damage.read(store.state),
+            papers=self._papers.read(),
         )
         return self.last
 
@@ -88,13 +89,4 @@ class FilesReader:
 
     def otherwise(self, reason: str) -> Files:
         """What was read last, with the reason why there is nothing newer."""
-        return replace(self.last, reason=reason, free_bytes=None)
-
-
-def find_free_bytes(path: Path, *, statvfs: Callable[[str], os.statvfs_result] = os.statvfs) -> int | None:
-    """Bytes that an unprivileged writer finds there, None when nobody can say."""
-    try:
-        seen = statvfs(str(path))
-    except OSError:
-        return None
-    return seen.f_bavail * seen.f_frsize
+        return replace(self.last, reason=reason)

@@ -11,6 +11,8 @@ from dsops.node.sources.gpus import Reading, Sweep, parse_reading
 ARGV = (sys.executable, "-m", "dsops.node.sources.gpus")
 # A child stuck inside the driver cannot be killed; another one each sweep would only pile up.
 RETRY_STUCK_SECONDS = 600.0
+# One reading is one line: 16 GPUs of which nothing can be read take some 150 KB.
+LINE_BYTES = 1 << 20
 
 
 class GpuChild:
@@ -51,7 +53,7 @@ class GpuChild:
     async def _ask(self) -> Reading:
         if self._child is None or self._child.returncode is not None:
             pipe = asyncio.subprocess.PIPE
-            self._child = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe)
+            self._child = await asyncio.create_subprocess_exec(*self._argv, stdin=pipe, stdout=pipe, limit=LINE_BYTES)
         assert self._child.stdin
         assert self._child.stdout
         self._child.stdin.write(b"sweep\n")

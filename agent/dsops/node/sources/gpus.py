@@ -2,17 +2,19 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
-from dsops.core.status import Blame, Condition, Finding, Gpu, Measure, Verdict
+from dsops.core.status import Gpu
+from dsops.node.sources.gpu_values import Earlier, Value, get_text, read_values
 
 # Symbols of NVML that mean "there is nothing to read here", not "it is broken".
 _ABSENT = {9: "the NVIDIA driver is not loaded", 12: "no NVIDIA driver (libnvidia-ml.so.1 not found)"}
-_NOT_SUPPORTED = 3
 
 
 class Sweep(StrEnum):
@@ -28,21 +30,34 @@ class Sweep(StrEnum):
 
 @dataclass(frozen=True)
 class Lost:
-    """A GPU that the driver lists and that does not answer."""
+    """A GPU that the driver lists and that does not answer. code: what NVML says instead, by its number."""
 
     index: int
     reason: str
+    code: int = 0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One sweep. gpus in the driver's order; reason for every way but ok."""
+    """One sweep. gpus in the driver's order; reason for every way but ok. values: what else was read of the GPUs; what
+    one does not offer is not there."""
 
     sweep: Sweep
     gpus: tuple[Gpu, ...] = ()
     lost: tuple[Lost, ...] = ()
     reason: str = ""
     driver: str = ""
+    values: tuple[Value, ...] = ()
+
+    @cached_property
+    def table(self) -> Mapping[tuple[int, str], Value]:
+        """(index of the GPU, key) -> value."""
+        return {(one.gpu, one.key): one for one in self.values}
+
+    def find_number(self, gpu: int, key: str) -> float | None:
+        """None when it is absent, or could not be read."""
+        value = self.table.get((gpu, key))
+        return value.number if value else None
 
 
 def parse_reading(line: bytes) -> Reading:
@@ -53,115 +68,94 @@ def parse_reading(line: bytes) -> Reading:
         return Reading(Sweep.DEAD, reason=f"the GPU reader broke ({error})")
 
 
-def judge_gpus(reading: Reading, *, expected: int | None) -> tuple[Finding, ...]:
-    """Findings of one sweep. expected = how many GPUs the inventory promises, None = not said."""
-    if reading.sweep in (Sweep.HUNG, Sweep.DEAD, Sweep.ERROR):
-        mend = "`nvidia-smi` by hand; if it hangs too: `dsops drain`, then reboot"
-        return (_finding(f"gpu.{reading.sweep}", Verdict.UNKNOWN, Condition.BLIND, reading.reason, mend),)
-    if reading.sweep is Sweep.PENDING:
-        return ()
-    findings = [
-        _finding(
-            "gpu.lost",
-            Verdict.BAD,
-            Condition.FAILED,
-            lost.reason,
-            "`dsops drain`, then a cold reboot",
-            f"gpu{lost.index}",
-            Measure.REBOOT,
-        )
-        for lost in reading.lost
-    ]
-    missing = (expected or 0) - len(reading.gpus) - len(reading.lost)
-    if missing > 0:
-        said = f"{len(reading.gpus)} of {expected} GPUs answer" + (f": {reading.reason}" if reading.reason else "")
-        mend = "`dsops drain`, then reboot"
-        findings.append(_finding("gpu.count", Verdict.BAD, Condition.FAILED, said, mend, measure=Measure.REBOOT))
-    return tuple(findings)
-
-
-def _finding(
-    code: str,
-    status: Verdict,
-    condition: Condition,
-    reason: str,
-    mend: str,
-    entity: str = "gpus",
-    measure: Measure = Measure.ALERT,
-) -> Finding:
-    return Finding(entity, code, status, Blame.HARDWARE, condition, reason, mend, measure)
-
-
 # --- from here on: the child ---------------------------------------------------------------------
 
 
-def read_gpus(nvml: Any) -> Reading:
-    """One sweep through `nvml` (the pynvml module). Opens and closes NVML: a GPU reset finds no user."""
+def read_gpus(nvml: Any, earlier: Earlier | None = None) -> Reading:
+    """One sweep through `nvml` (the pynvml module). Opens and closes NVML: a GPU reset finds no user.
+
+    earlier: from one sweep to the next, for what takes long to read.
+    """
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
         code = int(error.value)
         return Reading(Sweep.ABSENT if code in _ABSENT else Sweep.ERROR, reason=_ABSENT.get(code, f"NVML: {error}"))
     try:
-        return _read_all(nvml)
+        return _read_all(nvml, earlier or Earlier())
     except nvml.NVMLError as error:
         return Reading(Sweep.ERROR, reason=f"NVML: {error}")
     finally:
         nvml.nvmlShutdown()
 
 
-def _read_all(nvml: Any) -> Reading:
-    gpus, lost = [], []
+def _read_all(nvml: Any, earlier: Earlier) -> Reading:
+    gpus: list[Gpu] = []
+    lost: list[Lost] = []
+    values: list[Value] = []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
-            gpus.append(_read_one(nvml, index))
+            gpu, read = _read_one(nvml, index, earlier)
         except nvml.NVMLError as error:
-            lost.append(Lost(index, f"GPU {index}: {error}"))
-    driver = _text(nvml.nvmlSystemGetDriverVersion())
+            lost.append(Lost(index, f"GPU {index}: {error}", int(error.value)))
+            earlier.forget(index)
+            continue
+        if read and all(one.error for one in read):
+            lost.append(Lost(index, f"GPU {index}: nothing of it can be read: {read[0].error}"))
+            continue
+        gpus.append(gpu)
+        values += read
     reason = "" if gpus or lost else "the driver lists no GPU"
-    return Reading(Sweep.OK, tuple(gpus), tuple(lost), reason, driver)
+    return Reading(Sweep.OK, tuple(gpus), tuple(lost), reason, _read_driver(nvml), tuple(values))
 
 
-def _read_one(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = _find(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    rates = _find(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
-    power = _find(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-    place = _find(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle))
-    temperature = _find(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
-    return Gpu(
-        index=index,
-        name=_text(nvml.nvmlDeviceGetName(handle)),
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
-        temperature_c=None if temperature is None else int(temperature),
-        memory_used_bytes=int(memory.used) if memory else None,
-        memory_total_bytes=int(memory.total) if memory else None,
-        utilization_percent=int(rates.gpu) if rates else None,
-        power_w=None if power is None else power / 1000,
-        pci=_text(place.busId) if place else "",
-    )
-
-
-def _find(nvml: Any, read: Any) -> Any:
-    """None when this GPU or driver does not offer the value; any other error means the GPU is lost."""
+def _read_driver(nvml: Any) -> str:
     try:
-        return read()
-    except nvml.NVMLError as error:
-        if error.value in (_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND):
-            return None
-        raise
+        return get_text(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError:
+        return ""
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _read_one(nvml: Any, index: int, earlier: Earlier) -> tuple[Gpu, tuple[Value, ...]]:
+    """Raises NVMLError when it does not answer at all."""
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    name, uuid = get_text(nvml.nvmlDeviceGetName(handle)), get_text(nvml.nvmlDeviceGetUUID(handle))
+    values = read_values(nvml, handle, gpu=index, earlier=earlier)
+    numbers = {one.key: one.number for one in values if one.number is not None}
+    power = numbers.get("power")
+    gpu = Gpu(
+        index=index,
+        name=name,
+        uuid=uuid,
+        temperature_c=_whole(numbers, "temperature"),
+        memory_used_bytes=_whole(numbers, "memory_used"),
+        memory_total_bytes=_whole(numbers, "memory_total"),
+        utilization_percent=_whole(numbers, "utilization"),
+        power_w=None if power is None else power / 1000,
+        pci=_read_place(nvml, handle),
+    )
+    return gpu, values
+
+
+def _read_place(nvml: Any, handle: Any) -> str:
+    try:
+        place = nvml.nvmlDeviceGetPciInfo(handle)
+    except nvml.NVMLError:
+        return ""
+    return get_text(place.busId) if place else ""
+
+
+def _whole(numbers: Mapping[str, float], key: str) -> int | None:
+    return int(numbers[key]) if key in numbers else None
 
 
 def main() -> None:
     """Answers each line on standard input with one reading; ends with its parent."""
     import pynvml  # type: ignore[import-untyped]  # here: only the child may touch NVML
 
+    earlier = Earlier()
     for _ in sys.stdin:
-        sys.stdout.write(json.dumps(asdict(read_gpus(pynvml))) + "\n")
+        sys.stdout.write(json.dumps(asdict(read_gpus(pynvml, earlier))) + "\n")
         sys.stdout.flush()
 
 

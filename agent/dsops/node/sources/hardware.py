@@ -37,6 +37,18 @@ def read_hardware(
     return find_hardware(asyncio.run(_sweep(argv, seconds)), cpuinfo=cpuinfo)
 
 
+def read_uuids(
+    *, argv: Sequence[str] = ARGV, seconds: float = SWEEP_SECONDS, agent: Path = AGENT
+) -> tuple[str, ...] | None:
+    """Which GPUs this server has now, in the driver's order. None when nobody can say, also when one is lost."""
+    if is_without_gpus(agent):
+        return ()
+    reading = asyncio.run(_sweep(argv, seconds))
+    if reading.sweep not in (Sweep.OK, Sweep.ABSENT) or reading.lost:
+        return None
+    return tuple(gpu.uuid for gpu in reading.gpus)
+
+
 def is_without_gpus(path: Path) -> bool:
     """Whether the inventory promises that there is none; False where it says nothing."""
     try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsops.core.accept.certificate import Demand as Certificate
 from dsops.core.errors import DsopsError
 from dsops.core.passport import Policy as Passports
 from dsops.core.state import Policy
@@ -19,6 +20,8 @@ class StoreConfig:
     cold: where the cold tier is mounted, "" = there is none. hot_reserve: the share of the hot file system that stays
     free; when less is, old releases go cold. hot_is_raid0: one lost disk loses all of it, so that known-good releases
     are kept on the cold tier as well. passport: whether a release may come in without one for this hardware.
+    certificate: whether one may come in on a node that was not accepted; certificate_days: how old its certificate may
+    be, 0 = it does not expire.
     """
 
     namespace: str
@@ -34,6 +37,8 @@ class StoreConfig:
     hot_reserve: float = 0.1
     hot_is_raid0: bool = False
     passport: Passports = Passports.WHEN_THERE
+    certificate: Certificate = Certificate.OFF
+    certificate_days: int = 0
 
     @property
     def root(self) -> Path:

@@ -70,6 +70,8 @@ class Releases:
         self._disk = disk
         # One at a time counts who holds a blob, or comes to hold it; a helper is one process with many threads.
         self._content = threading.Lock()
+        # Whether all names here are known to last: not of what a process before this one left.
+        self._is_settled = False
 
     def path(self, release: str) -> Path:
         """Where a release lies, or would."""
@@ -303,10 +305,19 @@ class Releases:
             for folder in sorted(folders, reverse=True):
                 self._disk.sync_folder(folder)
 
+    def settle(self) -> None:
+        """What is here is here after a power cut too. Somebody may have moved a release in and died, or failed to sync.
+
+        Raises DsopsError.
+        """
+        if not self._is_settled:
+            self._sync_names()
+
     def _sync_names(self) -> None:
         self._blobs.sync()
         with on_disk(self._folder):
             self._disk.sync_folder(self._folder)
+        self._is_settled = True
 
     def _protect(self, file: Path) -> None:
         with self._disk.opened(file, os.O_RDONLY) as fd:
@@ -323,7 +334,9 @@ class Releases:
                 if self.has(release):  # another push was quicker
                     return False
                 raise
+            was, self._is_settled = self._is_settled, False
             self._disk.sync_folder(self._folder)
+            self._is_settled = was
         return True
 
     def _summarize(self, path: Path) -> Summary:

@@ -19,15 +19,18 @@ from dsops.core.errors import DsopsError
 from dsops.core.state import Epoch
 from dsops.core.tiers import Tier, render_seconds
 
+REASON = "a new release"
+
 
 @click.command()
 @click.argument("release", type=RELEASE)
 @click.argument("nodes", nargs=-1, type=NODES)
-@click.option("--reason", default="a new release", show_default=True, help="Why; kept in the nodes' history.")
+@click.option("--reason", default=REASON, show_default=True, help="Why; kept in the nodes' history.")
 @click.option("--wait", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds for each node.")
 @click.option(
     "--without-passport", is_flag=True, help="Whatever its passports say of that hardware: to make one there."
 )
+@click.option("--uncertified", is_flag=True, help="Though a node was not accepted (`dsops accept`); with --reason.")
 @state_option
 @inventory_option
 def activate(
@@ -37,6 +40,7 @@ def activate(
     reason: str,
     wait: float,
     without_passport: bool,
+    uncertified: bool,
     state: Path,
     inventory: Path,
 ) -> None:
@@ -48,6 +52,9 @@ def activate(
 
     Exit status: 0 all have it, 1 a node refused it or could not be asked.
     """
+    if uncertified and reason == REASON:
+        mend = '--uncertified --reason "..."; it stands in the audit'
+        raise DsopsError("--uncertified wants a reason", where="--reason", mend=mend)
     fleet = get_fleet(inventory)
     asked = read_all(fleet, choose_servers(fleet, nodes))
     todo = decide_activation(asked, release)
@@ -58,6 +65,7 @@ def activate(
         return
     check_forward(state, fleet.path, release)
     epoch = take_epoch(state, inventory=fleet.path)
+    flags = [*(["--without-passport"] if without_passport else []), *(["--uncertified"] if uncertified else [])]
     for number, server in enumerate(todo):
         try:
             cold = find_cold(asked, server, release)
@@ -69,7 +77,7 @@ def activate(
                 wait=wait,
                 epoch=epoch,
                 cold=cold,
-                without_passport=without_passport,
+                flags=flags,
             )
         except DsopsError as error:
             raise stop(error, done=todo[:number], left=todo[number + 1 :]) from error
@@ -116,15 +124,15 @@ def activate_one(
     wait: float,
     epoch: Epoch,
     cold: Listed | None = None,
-    without_passport: bool = False,
+    flags: Sequence[str] = (),
 ) -> float:
     """Waits until it has the traffic; the seconds that took. Raises DsopsError with the node's reason.
 
-    cold: it lies on the cold tier there, and is copied first.
+    cold: it lies on the cold tier there, and is copied first. flags: for the node's own verb.
     """
     words = ["release", "activate", release, "--who", who(), "--reason", reason]
     words += ["--epoch", str(epoch.number), "--holder", epoch.holder, "--wait", f"{wait:g}", "--json"]
-    words += ["--without-passport"] if without_passport else []
+    words += flags
     start = time.monotonic()
     console = Console(stderr=True)
     first = ""

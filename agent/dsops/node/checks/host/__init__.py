@@ -1,0 +1,48 @@
+"""The checks of the machine itself: disks, memory, kernel, clock, boots, network, PCIe, and systemd."""
+
+from dsops.node.checks.check import Check
+from dsops.node.checks.host import (
+    blind,
+    boot,
+    clock,
+    dstate,
+    edac,
+    ib_errors,
+    ib_port,
+    memory,
+    net_errors,
+    net_link,
+    net_speed,
+    oom,
+    pcie_aer,
+    quota,
+    storage_raid,
+    storage_readonly,
+    storage_space,
+    swap,
+    throttle,
+    unit_restarts,
+)
+
+CHECKS: tuple[Check, ...] = (
+    storage_readonly.CHECK,
+    storage_space.CHECK,
+    storage_raid.CHECK,
+    memory.CHECK,
+    swap.CHECK,
+    oom.CHECK,
+    edac.CHECK,
+    throttle.CHECK,
+    dstate.CHECK,
+    *quota.CHECKS,
+    clock.CHECK,
+    *boot.CHECKS,
+    net_link.CHECK,
+    net_speed.CHECK,
+    net_errors.CHECK,
+    ib_port.CHECK,
+    ib_errors.CHECK,
+    pcie_aer.CHECK,
+    unit_restarts.CHECK,
+    blind.CHECK,
+)
