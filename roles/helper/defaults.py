@@ -1,6 +1,6 @@
 """What the helper role takes from the inventory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,5 @@ class Helper:
     accept_cubins: str = ""
     # What is written to the store's disk, read, and removed, in MiB.
     accept_storage_mib: int = 1024
+    # Other floors for `dsops accept` than those of its catalog, by the names in docs/accept.md.
+    accept_floors: dict[str, float] = field(default_factory=dict)

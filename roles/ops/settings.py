@@ -10,7 +10,15 @@ from dsops.core.errors import DsopsError
 T = TypeVar("T")
 # pyinfra's own keys: connection (ssh_*), privileges (_sudo*), and the fake connector of tests.
 FOREIGN = ("ssh_", "_", "fake_")
-KINDS = {int: "an integer", str: "a text", bool: "true or false", float: "a number", tuple[str, ...]: "a list of texts"}
+Numbers = dict[str, float]
+KINDS = {
+    int: "an integer",
+    str: "a text",
+    bool: "true or false",
+    float: "a number",
+    tuple[str, ...]: "a list of texts",
+    Numbers: "a table of numbers",
+}
 
 
 def read_settings(kind: type[T], data: Mapping[str, Any], *, where: str) -> T:
@@ -44,6 +52,17 @@ def _read_value(value: Any, kind: Any, *, where: str) -> Any:
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+    if kind == Numbers and isinstance(value, Mapping) and all(_is_number(one) for one in value.values()):
+        return dict(value)
+    if (
+        isinstance(kind, type)
+        and not hasattr(kind, "__args__")
+        and isinstance(value, kind)
+        and isinstance(value, bool) == (kind is bool)
+    ):
         return value
     raise DsopsError(f"should be {KINDS.get(kind, kind)}, is {value!r}", where=where, mend="see the role's defaults.py")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

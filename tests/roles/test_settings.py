@@ -1,13 +1,17 @@
 """Inventory data: types, missing keys, misspelt keys, and who the roles run as."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dsops.control.fleet.inventory import get_fleet
 from dsops.core.errors import DsopsError
 
 from roles.ops.settings import check_keys, read_settings
 from roles.ops.site import KINDS, check_server
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Role:
     role_share: float = 0.5
     role_is_on: bool = True
     role_servers: tuple[str, ...] = ()
+    role_floors: dict[str, float] = field(default_factory=dict)
 
 
 def read(**data: Any) -> Role:
@@ -37,11 +42,24 @@ def test_what_the_inventory_does_not_say_has_its_default() -> None:
         ("role_servers", "ntp1", "a list of texts"),
         ("role_servers", [1], "a list of texts"),
         ("role_file", None, "a text"),
+        ("role_floors", [1], "a table of numbers"),
+        ("role_floors", {"rate": "fast"}, "a table of numbers"),
+        ("role_floors", {"rate": True}, "a table of numbers"),
     ],
 )
 def test_a_wrong_type_names_server_key_and_what_it_should_be(key: str, value: object, kind: str) -> None:
     with pytest.raises(DsopsError, match=f"gpu1/{key}: should be {kind}, is "):
         read(**{key: value})
+
+
+def test_a_table_of_numbers_is_one() -> None:
+    assert read(role_floors={"rate": 1, "share": 0.5}).role_floors == {"rate": 1, "share": 0.5}
+
+
+@pytest.mark.parametrize("name", ["lab", "metal", "example"])
+def test_our_own_inventories_have_no_key_that_a_deploy_refuses(name: str) -> None:
+    fleet = get_fleet(ROOT / f"inventory/{name}.py")
+    assert [text for server in fleet.servers for text in check_server(server.name, server.data)] == []
 
 
 def test_a_whole_number_is_a_number() -> None:
