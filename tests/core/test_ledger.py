@@ -130,6 +130,17 @@ def test_what_is_latched_stays_until_the_next_boot_or_a_person() -> None:
         assert not play.found
 
 
+def test_what_a_person_cleared_is_not_counted_any_more() -> None:
+    """The card was replaced: its next contained error is its first."""
+    play = Play(EVENT)
+    play.see(BAD)
+    before = play.ledger.changes
+    play.ledger.clear()
+    assert play.ledger.changes > before
+    play.see(BAD)
+    assert play.found == {"xid.94 gpu0": Measure.RESTART}
+
+
 def test_what_comes_and_goes_too_often_is_believed_only_after_an_hour() -> None:
     play = Play(STATE)
     for _ in range(FLAPS):

@@ -18,6 +18,7 @@ BESIDE = {
     "store/rate.py": "how fast the cold disk was: losing it costs a guess",
     "store/blobs.py: write_text rename": "what was hashed since the boot, in /run: losing it costs hashing again",
     "helper/server.py: unlink": "a left-over socket",
+    "helper/disk_rate.py": "a file that the disk is measured with, in staging: the next start removes what a kill left",
     "helper/signature.py: NamedTemporaryFile": "a signature for ssh-keygen, in a /tmp of its own",
 }
 DOORS = {"disk", "_disk", "self"}  # `disk.rename`, `self._disk.rename`: through the door

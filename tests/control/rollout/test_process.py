@@ -33,7 +33,9 @@ def begin(site: Site, *words: str) -> subprocess.Popen[str]:
     """`dsops rollout WORDS` as a process."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     argv = [sys.executable, "-m", "dsops", "rollout", *site.argv(*words)]
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Where pytest runs in the background, ctrl-C is ignored, and children inherit that.
+    take = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=take)
 
 
 def wait(is_so: Callable[[], object], what: object) -> None:
