@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from dsops.core.blame import Evidence, Peer, count_serving, find_peer, judge_blame
 from dsops.core.looks import Cause, Code, Death, Witness
-from dsops.core.status import Blame, Condition, Finding, Phase, ReleaseState, Verdict
+from dsops.core.status import Blame, Condition, Finding, Measure, Phase, ReleaseState, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +138,10 @@ def test_a_peer_is_what_its_status_says() -> None:
     assert find_peer(replace(status, verdict=Verdict.BAD)).fails
     assert not find_peer(replace(status, halted="by me")).fails
     assert count_serving([find_peer(status), one_strike]) == 1
+    lost = Finding("gpu0", "xid.79", Verdict.BAD, Blame.HARDWARE, Condition.FAILED, "off the bus", "", Measure.REBOOT)
+    assert not find_peer(replace(status, findings=(lost,))).serves
+    assert not find_peer(replace(status, findings=(lost,))).fails
+    assert find_peer(replace(status, findings=(replace(lost, measure=Measure.ALERT),))).serves
 
 
 blames = st.sampled_from([Blame.HARDWARE, Blame.STORAGE, Blame.FABRIC])

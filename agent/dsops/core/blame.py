@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dsops.core.checks import ORDER
+from dsops.core.checks import ORDER, find_drain
 from dsops.core.looks import Cause, Code, Death, Witness
 from dsops.core.status import Blame, Finding, Measure, NodeStatus, Phase, ReleaseState, Verdict
 from dsops.core.verdict import Strikes
@@ -38,7 +38,8 @@ class Peer:
 def find_peer(status: NodeStatus) -> Peer:
     """What a peer's status says of it."""
     fails = status.verdict is Verdict.BAD or status.strikes >= PEER_STRIKES
-    open_door = status.ejected is None and status.drained is None
+    # One whose checks want it out of traffic is about to leave.
+    open_door = status.ejected is None and status.drained is None and find_drain(status.findings) is None
     return Peer(
         node=status.node,
         release=status.release,

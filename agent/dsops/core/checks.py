@@ -104,3 +104,10 @@ def hold(findings: Iterable[Finding], maintenance: Maintenance | None) -> tuple[
         else one
         for one in findings
     )
+
+
+def find_drain(findings: Iterable[Finding]) -> Finding | None:
+    """The worst one for which this server should have no traffic."""
+    order = list(DRAINS)
+    asking = [one for one in findings if one.measure in DRAINS and one.status is Verdict.BAD]
+    return max(asking, key=lambda one: order.index(one.measure), default=None)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dsops.core.checks import Sight
+from dsops.core.checks import Sight, find_drain
 from dsops.core.status import Gpu, Measure, Verdict
 from dsops.node.checks.check import BROKEN, Check, Scene
-from dsops.node.checks.checkup import Checkup, find_bus, find_drain
+from dsops.node.checks.checkup import Checkup, find_bus
 from dsops.node.checks.kernel import get_hints
 from dsops.node.checks.rules import get_shipped
 from dsops.node.sources.gpus import Lost, Reading, Sweep

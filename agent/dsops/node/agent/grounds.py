@@ -7,9 +7,9 @@ long as their engines answer: a service with doubtful hardware is better than no
 from collections.abc import Sequence
 
 from dsops.core.breaker import Breaker
+from dsops.core.checks import find_drain
 from dsops.core.status import Blame, Condition, Finding, Measure, Verdict
 from dsops.node.agent.events import Now
-from dsops.node.checks.checkup import find_drain
 
 CODE = "node.breaker"
 

@@ -19,7 +19,7 @@ from dsops.core.state import Policy
 from dsops.core.status import Blame, Condition, Finding, NodeStatus, Proof, Verdict, worst
 from dsops.node.agent.actor import Actor, Ask, Tools
 from dsops.node.agent.config import AgentConfig
-from dsops.node.agent.events import WHO, Alarmed, Died, Event, Now, Ticked
+from dsops.node.agent.events import WHO, Alarmed, Died, Event, Now, Ticked, TrafficTold
 from dsops.node.agent.history import Entry, History
 from dsops.node.agent.hosting import Hosting
 from dsops.node.agent.incident import Incident
@@ -305,6 +305,8 @@ class Loop:
             log.exception("the watch failed on %s: a bug in dsops", type(event).__name__)
             self._bug = "the agent's own judgement failed"
             return
+        if isinstance(event, TrafficTold):
+            self._wake.set()  # the peers ask who serves: what they hear must not be a second old
         self._keep_changes(self.watch)
         for effect in effects:
             self._actor.perform(effect)

@@ -143,10 +143,3 @@ def find_bus(pci: str) -> str:
     domain, _, place = pci.lower().partition(".")[0].rpartition(":")[0].rpartition(":")
     device = pci.lower().partition(".")[0].rpartition(":")[2]
     return f"{domain[-4:]:0>4}:{place}:{device}"
-
-
-def find_drain(findings: Iterable[Finding]) -> Finding | None:
-    """The worst one for which this server should have no traffic."""
-    order = list(DRAINS)
-    asking = [one for one in findings if one.measure in DRAINS and one.status is Verdict.BAD]
-    return max(asking, key=lambda one: order.index(one.measure), default=None)
