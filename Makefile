@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps lint format locks bench bench-converge bench-kernels lab-down
+.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps drills lint format locks bench bench-converge bench-kernels lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -24,6 +24,8 @@ mutants:         ## small faults put into core and store on purpose: which tests
 	.venv/bin/python -m tests.mutants
 swaps:           ## requests lost while releases change places under load, beside Triton's own reload; ten minutes, on the lab that bin/demo leaves
 	.venv/bin/python -m tests.bench.swaps
+drills:          ## faults of GPUs, disks and engines on the lab that bin/demo leaves: what is found, what is done, what is lost
+	.venv/bin/python -m pytest -q -m live tests/live/test_truth_drills.py tests/live/test_save_ills.py
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form
