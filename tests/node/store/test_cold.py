@@ -57,6 +57,45 @@ def test_what_is_good_is_written_down_and_a_store_begun_anew_does_not_forget_it(
     assert cold.find_good() == ()
 
 
+class Watched(Disk):
+    """Notes which folders were synced; the first sync of one that is named fails."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.synced: list[str] = []
+        self.fails = fails
+
+    def sync_folder(self, path: Path) -> None:
+        if path.name == self.fails:
+            self.fails = ""
+            raise OSError(5, "Input/output error")
+        self.synced.append(path.name)
+        super().sync_folder(path)
+
+
+def test_a_release_whose_name_could_not_be_synced_is_settled_before_it_counts(
+    bed: Bed, pair: tuple[Made, Made], tmp_path: Path
+) -> None:
+    """Whoever died between the rename and the sync leaves the same."""
+    disk, one = Watched(), pair[0]
+    cold = Cold(Path(make_cold(tmp_path / "cold")["cold"]), disk)
+    cold.open(at=0.0)
+    for digest, data in one.blobs.items():
+        cold.blobs.path(digest).write_bytes(data)
+    disk.synced.clear()
+    cold.open(at=1.0)
+    assert disk.synced == [], "what is settled is not synced again"
+    disk.fails = "releases"
+    with pytest.raises(DsopsError, match="Input/output error"):
+        cold.releases.build(one.manifest, one.signature)
+    assert cold.releases.has(one.id), "it lies there, for now"
+    disk.synced.clear()
+    cold.open(at=2.0)
+    assert disk.synced == ["blobs", "releases"]
+    disk.synced.clear()
+    cold.open(at=3.0)
+    assert disk.synced == []
+
+
 def test_the_rate_is_a_guess_until_enough_was_read(tmp_path: Path) -> None:
     rate = Rate(tmp_path / "rate.json")
     rate.add(1000, 100.0)

@@ -152,8 +152,7 @@ def tidy(desk: Desk) -> None:
     if desk.tiers is None:
         return
     desk.tiers.cold.open(at=desk.now())
-    for store in (desk.releases, desk.tiers.cold.releases):
-        store.settle()
+    desk.releases.settle()
     state, _ = desk.moves.read()
     desk.tiers.cold.keep_good(state, at=desk.now())
     for release in sorted(find_hot(state, at=desk.now())):

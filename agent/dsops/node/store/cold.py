@@ -64,6 +64,7 @@ class Cold:
             if not self._is_clean:
                 self.releases.clean_staging(at=at)
                 self._is_clean = True
+        self.releases.settle()
 
     def is_whole(self, release: str) -> bool:
         """Whether all of it is there, as far as can be seen without reading its content."""
