@@ -4,13 +4,14 @@ import random
 import shutil
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
 from dsops.node.store.disk import Disk
-from dsops.node.store.journal import SIZE
+from dsops.node.store.journal import SIZE, parse_record
 
 from tests.crash.acts import Kit, restart
 from tests.crash.checks import Broken, Cut, place_of, read_seq, survive
@@ -261,11 +262,15 @@ def find_worst(recording: Recording) -> tuple[Cut, Image]:
 
 
 def _read_acked(image: Image) -> dict[int, int]:
-    """place -> number of each record that lasted before."""
+    """place -> number of each record that lasted before; one that an earlier cut tore lasted nowhere."""
     leaf = image.get(JOURNAL)
     data = leaf.data if leaf else b""
-    seqs = (read_seq(data[place : place + 32]) for place in range(0, len(data), SIZE))
-    return {place_of(seq): seq for seq in seqs if seq >= 0}
+    acked = {}
+    for begin in range(0, len(data), SIZE):
+        with suppress(DsopsError):
+            record = parse_record(data[begin : begin + SIZE].partition(b"\n")[0], place=begin // SIZE)
+            acked[place_of(record.seq)] = record.seq
+    return acked
 
 
 def _choose(waiting: list[int], *, bound: Bound, rng: random.Random) -> Iterator[tuple[int, ...]]:
