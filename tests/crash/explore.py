@@ -4,7 +4,6 @@ import random
 import shutil
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -199,10 +198,14 @@ def lay(recording: Recording, image: Image, top: Path) -> Bed:
 
 @dataclass
 class Moment:
-    """How far a recording has come. lasting, waiting: changes; acked: place -> number of the record that lasts."""
+    """How far a recording has come. lasting, waiting: changes; acked: place -> number of the record that lasts.
+
+    torn: places of records that a cut before all this tore.
+    """
 
     trace: Trace
     acked: dict[int, int]
+    torn: frozenset[int] = frozenset()
     lasting: set[int] = field(default_factory=set)
     waiting: list[int] = field(default_factory=list)
     wrote: int = -1
@@ -213,7 +216,7 @@ class Moment:
 
     def cut(self, *, returned: bool, lanes: frozenset[tuple[str, str]]) -> Cut:
         """The power goes now."""
-        return Cut(dict(self.acked), self.newest, self.writing, returned=returned, lanes=lanes)
+        return Cut(dict(self.acked), self.newest, self.writing | self.torn, returned=returned, lanes=lanes)
 
     def advance(self, call: Call) -> None:
         self.lasting |= call.lasts
@@ -240,7 +243,7 @@ def _find_states(
 ) -> Iterator[tuple[Cut, int, frozenset[int]]]:
     """(what had happened, after which call, changes that reached the disk)."""
     trace, lanes = recording.trace, recording.lanes
-    moment = Moment(trace, _read_acked(recording.before))
+    moment = Moment(trace, *_read_before(recording.before))
     for number, call in enumerate(trace.calls, 1):
         moment.advance(call)
         if number <= recording.first:
@@ -254,23 +257,27 @@ def _find_states(
 
 def find_worst(recording: Recording) -> tuple[Cut, Image]:
     """The power goes when all is done, and nothing reached the disk but what was synced."""
-    moment = Moment(recording.trace, _read_acked(recording.before))
+    moment = Moment(recording.trace, *_read_before(recording.before))
     for call in recording.trace.calls:
         moment.advance(call)
     cut = moment.cut(returned=recording.returned, lanes=recording.lanes)
     return cut, recording.trace.render(moment.lasting)
 
 
-def _read_acked(image: Image) -> dict[int, int]:
-    """place -> number of each record that lasted before; one that an earlier cut tore lasted nowhere."""
+def _read_before(image: Image) -> tuple[dict[int, int], frozenset[int]]:
+    """(place -> number of each record that lasted before, places of those that an earlier cut tore)."""
     leaf = image.get(JOURNAL)
     data = leaf.data if leaf else b""
-    acked = {}
+    acked, torn = {}, set()
     for begin in range(0, len(data), SIZE):
-        with suppress(DsopsError):
-            record = parse_record(data[begin : begin + SIZE].partition(b"\n")[0], place=begin // SIZE)
-            acked[place_of(record.seq)] = record.seq
-    return acked
+        line = data[begin : begin + SIZE].partition(b"\n")[0]
+        if read_seq(line) < 0:
+            continue
+        try:
+            acked[begin // SIZE] = parse_record(line, place=begin // SIZE).seq
+        except DsopsError:
+            torn.add(begin // SIZE)
+    return acked, frozenset(torn)
 
 
 def _choose(waiting: list[int], *, bound: Bound, rng: random.Random) -> Iterator[tuple[int, ...]]:
