@@ -319,15 +319,6 @@ def test_a_slow_disk_takes_its_time_until_it_is_mended(lab: Lab) -> None:
     assert "its disk is quick" in fault(lab, "gpu9", "mend")
 
 
-def test_memory_is_taken_until_it_is_mended(lab: Lab) -> None:
-    fault(lab, "gpu9", "memory", words=["64"])
-    assert inside(GPU9, "systemctl is-active lab-fault-hog") == "active"
-    taken = "head -c 200000000 /dev/zero | tail -n 1 | wc -c"
-    assert inside(GPU9, f"{{ {taken}; }} 2>/dev/null || true") in ("", "0")  # the kernel killed who wanted more
-    assert "the memory is free" in fault(lab, "gpu9", "mend")
-    assert inside(GPU9, taken) == "200000000"
-
-
 def test_servers_that_are_cut_off_reach_each_other_after_a_mend(lab: Lab) -> None:
     knock = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{lab.address(GPU9)}/22' 2>/dev/null && echo open || echo closed"
     assert inside(LB9, knock) == "open"
