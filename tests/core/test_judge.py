@@ -182,6 +182,14 @@ def test_times_are_not_waited_for_when_nobody_serves_the_active_release_any_more
     assert judge_pass(replace(evidence, is_served=False))[0] is PASS
 
 
+def test_what_looked_slower_beside_the_last_of_the_old_ones_does_not_wait_for_more_of_them() -> None:
+    """All nodes have it, and clients came with them: a few old times of an idle minute say nothing; no more come."""
+    evidence = synthetic(tally(800, ttft=0.4), tally(60))
+    judgement, says = judge_pass(evidence)
+    assert (judgement, "it looks slower, more samples decide" in says) == (HOLD, True)
+    assert judge_pass(replace(evidence, is_served=False))[0] is PASS
+
+
 def test_looks_between_two_tests_change_nothing() -> None:
     trial = look_for_harm(Trial(), synthetic(tally(100), tally(100)))
     assert (trial.tests, trial.tested) == (1, 100)

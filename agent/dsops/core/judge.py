@@ -258,9 +258,12 @@ def _test_times(gate: str, evidence: Evidence, *, level: float) -> Judged:
 
 
 def _look_at_times(gate: str, evidence: Evidence, rules: Rules) -> Judged:
-    """Whether it looks slower, without a test: what is not sure waits for the next."""
+    """Whether it looks slower, without a test: what is not sure waits for the next.
+
+    Once nobody serves the active release any more there will be no next: what it showed, it showed under another load.
+    """
     least = min(LEAST_TIMES, rules.min_sample)
-    strata = _find_strata(gate, evidence, least=least)
+    strata = _find_strata(gate, evidence, least=least) if evidence.is_served else []
     if not strata:
         return _tell_no_times(gate, evidence, least)
     ranks = [rank(new.buckets, old.buckets) for new, old in strata]
