@@ -100,6 +100,17 @@ def test_the_agents_next_life_knows_it_and_counts_no_line_twice(path: Path) -> N
     assert find(again, 130.0) == {"gpu3 xid.94": Measure.RESTART}
 
 
+def test_a_log_that_began_anew_within_one_boot_is_read(path: Path) -> None:
+    checkup = make(path)
+    tell(path, 7, XID.format(94))
+    checkup.read_kernel(now=100.0, wall=1e9 + 100)
+    path.write_text("")
+    again = Checkup(RULES, log=KernelLog(path, wants=get_hints(RULES)))
+    again.take_kept(json.loads(json.dumps(checkup.keep())), boot="b1")
+    tell(path, 0, XID.format(79), at=200.0)
+    assert again.read_kernel(now=200.0, wall=1e9 + 200)
+
+
 def test_a_new_boot_begins_well_and_reads_its_own_log_from_the_start(path: Path) -> None:
     checkup = make(path)
     tell(path, 5, XID.format(79))

@@ -39,7 +39,7 @@ class Checkup:
         self._checks = checks
         self._looked: dict[str, float] = {}
         self._gpus: dict[str, str] = {}
-        self._seq = -1
+        self._seq, self._at = -1, float("-inf")
         self._lost = 0
         self._opened = float("-inf")
 
@@ -47,17 +47,18 @@ class Checkup:
 
     def keep(self) -> dict[str, Any]:
         """Plain data for `take_kept`."""
-        return {"ledger": self.ledger.to_data(), "seq": self._seq}
+        return {"ledger": self.ledger.to_data(), "seq": self._seq, "at": self._at}
 
     def take_kept(self, data: object, *, boot: str) -> None:
         """What an earlier life saw in this boot goes on; what cannot be read is forgotten, and said."""
         try:
             if isinstance(data, Mapping):
                 self.ledger = Ledger.from_data(data["ledger"])
-                self._seq = int(data["seq"]) if self.ledger.boot == boot else -1
+                if self.ledger.boot == boot:
+                    self._seq, self._at = int(data["seq"]), float(data["at"])
         except (DsopsError, LookupError, TypeError, ValueError) as error:
             log.warning("what the checks knew is lost: %s", error)
-            self.ledger, self._seq = Ledger(), -1
+            self.ledger, self._seq, self._at = Ledger(), -1, float("-inf")
         self.ledger.begin(boot)
 
     def clear(self) -> None:
@@ -96,9 +97,10 @@ class Checkup:
         """Lines of the kernel, each judged as of its own moment: an old one is not news."""
         urgent = False
         for record in records:
-            if record.seq <= self._seq:
+            # A container's log may begin anew within one boot of its kernel: then only the time tells.
+            if record.seq <= self._seq and record.at <= self._at:
                 continue
-            self._seq = record.seq
+            self._seq, self._at = record.seq, record.at
             age = max(0.0, now - record.at)
             for sight in kernel.look_at(record, self.rules, self.find_gpu):
                 self._take([sight], now=now - age, wall=wall - age)
