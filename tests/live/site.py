@@ -148,7 +148,8 @@ def restore_node(node: str) -> None:
     status = read_agent(node)
     if status["drained"]:
         node_door(node, "undrain", "--who", "live test")
-    if status["halted"] or status["last_rollback_at"]:
+    # What a check found and latched keeps a node out of traffic until a person looked.
+    if status["halted"] or status["last_rollback_at"] or status["ejected"]:
         node_door(node, "clear", *WHO)
     if good in [mark["release"] for mark in status["bad"]]:
         unmark(node, good)
