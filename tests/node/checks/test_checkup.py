@@ -111,6 +111,19 @@ def test_a_log_that_began_anew_within_one_boot_is_read(path: Path) -> None:
     assert again.read_kernel(now=200.0, wall=1e9 + 200)
 
 
+def test_what_an_older_build_kept_is_not_judged_again(path: Path) -> None:
+    checkup = make(path)
+    tell(path, 3, XID.format(79))
+    checkup.read_kernel(now=100.0, wall=1e9 + 100)
+    checkup.clear()
+    kept = checkup.keep()
+    del kept["at"]
+    again = Checkup(RULES, log=KernelLog(path, wants=get_hints(RULES)))
+    again.take_kept(json.loads(json.dumps(kept)), boot="b1")
+    assert not again.read_kernel(now=130.0, wall=1e9 + 130)
+    assert find(again, 130.0) == {}
+
+
 def test_a_new_boot_begins_well_and_reads_its_own_log_from_the_start(path: Path) -> None:
     checkup = make(path)
     tell(path, 5, XID.format(79))

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dsops.node.sources.gpu_values import get_text
+
 PERIOD_SECONDS = 0.25
 # NVML's own numbers: not supported; not found in this driver. INVALID_ARGUMENT: there is no such link.
 ABSENT = (3, 13)
@@ -38,7 +40,7 @@ class Lines:
         try:
             count = self.nvml.nvmlDeviceGetCount()
             handles = [self.nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-            driver = text(self.nvml.nvmlSystemGetDriverVersion())
+            driver = get_text(self.nvml.nvmlSystemGetDriverVersion())
             self.listen(handles)
             xids = self.hear()
         except self.nvml.NVMLError as error:
@@ -64,7 +66,7 @@ class Lines:
         while self.events is not None:
             try:
                 event = self.nvml.nvmlEventSetWait_v2(self.events, 1)
-                heard.append({"uuid": text(self.nvml.nvmlDeviceGetUUID(event.device)), "xid": int(event.eventData)})
+                heard.append({"uuid": get_text(self.nvml.nvmlDeviceGetUUID(event.device)), "xid": int(event.eventData)})
             except self.nvml.NVMLError as error:
                 if error.value != TIMEOUT:
                     raise
@@ -97,9 +99,9 @@ class Lines:
     def list_questions(self, handle: Any) -> Iterator[tuple[str, Callable[[], str | float | dict[str, float]]]]:
         """(name, how to ask)."""
         nvml = self.nvml
-        yield "uuid", lambda: text(nvml.nvmlDeviceGetUUID(handle))
-        yield "name", lambda: text(nvml.nvmlDeviceGetName(handle))
-        yield "serial", lambda: text(nvml.nvmlDeviceGetSerial(handle))
+        yield "uuid", lambda: get_text(nvml.nvmlDeviceGetUUID(handle))
+        yield "name", lambda: get_text(nvml.nvmlDeviceGetName(handle))
+        yield "serial", lambda: get_text(nvml.nvmlDeviceGetSerial(handle))
         yield "id", lambda: f"{nvml.nvmlDeviceGetPciInfo(handle).pciDeviceId >> 16:04x}"
         yield "memory", lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
         yield "users", lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
@@ -143,11 +145,6 @@ class Lines:
         if not there:
             raise self.nvml.NVMLError(ABSENT[0])
         return up
-
-
-def text(value: str | bytes) -> str:
-    """NVML's older bindings answer in bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def say(said: dict[str, Any]) -> None:

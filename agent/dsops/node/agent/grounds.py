@@ -22,10 +22,6 @@ class Grounds:
         self.keep = keep
         self.finding: Finding | None = None
 
-    def find(self, findings: Sequence[Finding]) -> Finding | None:
-        """The worst one that asks for it."""
-        return find_drain(findings)
-
     def take(self, finding: Finding, *, serving: int, now: Now) -> bool:
         """Whether the traffic may go for it. When it may not, that holds until a person says otherwise."""
         if reason := self.breaker.refuse(serving=serving, keep=self.keep, at=now.wall):
@@ -37,7 +33,7 @@ class Grounds:
 
     def is_over(self, findings: Sequence[Finding]) -> bool:
         """Whether nothing asks for it any more."""
-        return self.finding is None or self.find(findings) is None
+        return self.finding is None or find_drain(findings) is None
 
     def give_way(self, *, serving: int, now: Now) -> bool:
         """Whether it must come back, since too few others serve; that trips the breaker."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from dsops.core.blame import Peer, Ruling, count_serving, judge_blame
 from dsops.core.breaker import Breaker
+from dsops.core.checks import find_drain
 from dsops.core.looks import is_clock_jump
 from dsops.core.remedy import Action, Remedy, decide
 from dsops.core.state import Kind
@@ -284,7 +285,7 @@ class Watch:
         """What asks for traffic to go away and may have it."""
         if self.seen is None or self._only_looks or self.grounds.breaker.tripped:
             return None
-        return self.grounds.find(self.seen.findings)
+        return find_drain(self.seen.findings)
 
     def _count_serving(self, seconds: float) -> int:
         """Peers that serve, as they said at most so long ago."""

@@ -1,6 +1,7 @@
 """The checks over time: what they see goes into the ledger, and findings come out. State lives here only."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ LOST = "kernel.lost"
 class Checkup:
     """Fed by the loop with what was sampled, and with the kernel's lines at the moment in which they come.
 
-    log: None where this server has no kernel of its own. xids: (code, entity) -> how often, since the agent's start.
+    log: None where this server has no kernel of its own. xids: (such as `Xid 79`, entity) -> how often, since the
+    agent's start.
     """
 
     def __init__(self, rules: Rules, *, checks: Sequence[Check] = CHECKS, log: KernelLog | None = None) -> None:
@@ -55,7 +57,8 @@ class Checkup:
             if isinstance(data, Mapping):
                 self.ledger = Ledger.from_data(data["ledger"])
                 if self.ledger.boot == boot:
-                    self._seq, self._at = int(data["seq"]), float(data["at"])
+                    # An older build kept no time: then the number alone tells.
+                    self._seq, self._at = int(data["seq"]), float(data.get("at", math.inf))
         except (DsopsError, LookupError, TypeError, ValueError) as error:
             log.warning("what the checks knew is lost: %s", error)
             self.ledger, self._seq, self._at = Ledger(), -1, float("-inf")
@@ -142,6 +145,6 @@ class Checkup:
 
 def find_bus(pci: str) -> str:
     """`0000:3b:00` of the ways in which drivers write an address: with eight digits, capitals, or a function."""
-    domain, _, place = pci.lower().partition(".")[0].rpartition(":")[0].rpartition(":")
-    device = pci.lower().partition(".")[0].rpartition(":")[2]
-    return f"{domain[-4:]:0>4}:{place}:{device}"
+    place, _, device = pci.lower().partition(".")[0].rpartition(":")
+    domain, _, bus = place.rpartition(":")
+    return f"{domain[-4:]:0>4}:{bus}:{device}"

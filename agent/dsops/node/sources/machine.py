@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from dsops.node.sources.boots import read_panics
 from dsops.node.sources.counters import Counters
@@ -58,7 +59,35 @@ class Storage:
     arrays: tuple[Array, ...] | Unread = NOT_YET
 
 
-class MachineReader:
+Read = TypeVar("Read", Machine, Storage)
+
+
+class Paced(Generic[Read]):
+    """What is read again only when the last reading is old enough; blocking."""
+
+    def __init__(self, nothing: Read, *, ticks: Callable[[], float]) -> None:
+        self.last: Read = nothing
+        self._ticks = ticks
+        self._at = float("-inf")
+
+    def read(self) -> Read:
+        """The last reading, or a new one."""
+        now = self._ticks()
+        if now - self._at >= BEAT_SECONDS:
+            self._at = now
+            found = attempt(lambda: self._read(now))
+            self.last = self.otherwise(found.reason) if isinstance(found, Unread) else found
+        return self.last
+
+    def otherwise(self, reason: str) -> Read:
+        """What was read last, and why it is old."""
+        return replace(self.last, reason=reason)
+
+    def _read(self, now: float) -> Read:
+        raise NotImplementedError
+
+
+class MachineReader(Paced[Machine]):
     """One machine; blocking. boots: as in Machine; whoever keeps a history sets them."""
 
     def __init__(
@@ -68,25 +97,10 @@ class MachineReader:
         ticks: Callable[[], float] = time.monotonic,
         ask_clock: Callable[[], Clock] = ask_chrony,
     ) -> None:
+        super().__init__(Machine(), ticks=ticks)
         self.boots: tuple[float, ...] = ()
-        self.last = Machine()
         self._root = root
-        self._ticks = ticks
         self._ask_clock = ask_clock
-        self._at = float("-inf")
-
-    def read(self) -> Machine:
-        """Again only when the last reading is old enough."""
-        now = self._ticks()
-        if now - self._at >= BEAT_SECONDS:
-            self._at = now
-            found = attempt(lambda: self._read(now))
-            self.last = self.otherwise(found.reason) if isinstance(found, Unread) else found
-        return self.last
-
-    def otherwise(self, reason: str) -> Machine:
-        """What was read last, and why it is old."""
-        return replace(self.last, reason=reason)
 
     def _read(self, now: float) -> Machine:
         root, before = self._root, self.last
@@ -110,7 +124,7 @@ class MachineReader:
         )
 
 
-class StorageReader:
+class StorageReader(Paced[Storage]):
     """The file systems in which these paths lie; blocking. paths: each with whether it wants one of its own."""
 
     def __init__(
@@ -121,25 +135,10 @@ class StorageReader:
         ticks: Callable[[], float] = time.monotonic,
         statvfs: Statvfs = os.statvfs,
     ) -> None:
-        self.last = Storage()
+        super().__init__(Storage(), ticks=ticks)
         self._root = root
         self._paths = paths
-        self._ticks = ticks
         self._statvfs = statvfs
-        self._at = float("-inf")
-
-    def read(self) -> Storage:
-        """Again only when the last reading is old enough."""
-        now = self._ticks()
-        if now - self._at >= BEAT_SECONDS:
-            self._at = now
-            found = attempt(lambda: self._read(now))
-            self.last = self.otherwise(found.reason) if isinstance(found, Unread) else found
-        return self.last
-
-    def otherwise(self, reason: str) -> Storage:
-        """What was read last, and why it is old."""
-        return replace(self.last, reason=reason)
 
     def _read(self, now: float) -> Storage:
         places = read_places(self._root, self._paths, statvfs=self._statvfs)
