@@ -111,7 +111,7 @@ def test_a_hung_node_is_out_one_timeout_later_and_delays_no_other(run_dir: Path)
         asked = len(one.asked)
         took = asyncio.run(run_until(loop, lambda: loop.state.members == {"gpu1"}))
         # interval 0.05 + timeout 0.2, and room for a busy machine.
-        assert took < 0.6
+        assert took < 1.5
         assert len(one.asked) - asked >= 3
         assert loop.state.nodes["gpu2"].look is Look.TIMEOUT
 

@@ -161,7 +161,7 @@ def test_a_triton_that_stands_still_is_seen_by_who_waits_and_the_status_does_not
         wait_for(lambda: (status(bed)["slots"]["a"]["idle_seconds"] or 0) > 2)
         began = time.monotonic()
         assert status(bed)["slots"]["a"]["in_flight"] == 1
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2
     finally:
         os.killpg(server.pid, signal.SIGCONT)
     thread.join()
@@ -178,7 +178,7 @@ def test_a_triton_that_is_killed_is_unwell_at_once(tmp_path: Path) -> None:
             server.process.wait()
             began = time.monotonic()
             wait_for(lambda: health(bed)[0] == 503)
-            assert time.monotonic() - began < 0.2
+            assert time.monotonic() - began < 1
         finally:
             bed.close()
 
