@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dsops.lab.place import LAB, MARK, Lab
-from dsops.lab.processes import Part, end_parts, find_parts, started_at
+from dsops.lab.processes import Part, end_parts, find_parts, is_gone, started_at
 
 
 @pytest.fixture
@@ -77,3 +77,17 @@ def test_the_start_of_a_process_is_a_time_in_the_past() -> None:
     assert began is not None
     assert began > 0
     assert started_at(2**22 + 1) is None
+
+
+PART = Part(7, "gpu3", inside=False, leader=False)
+
+
+@pytest.mark.parametrize(
+    ("looks", "gone"),
+    [([[PART]], False), ([[], [PART]], False), ([[], []], True)],
+    ids=["is there", "just begins", "is gone"],
+)
+def test_a_program_that_just_begins_is_not_taken_for_gone(lab: Lab, looks: list[list[Part]], *, gone: bool) -> None:
+    left = iter(looks)
+    assert is_gone(lab, "gpu3", find=lambda *_: next(left), pause=0) == gone
+    assert not list(left)

@@ -59,6 +59,14 @@ def _find_inside(lab: Lab, entry: Path, proc: Path) -> str:
     return ""
 
 
+def is_gone(lab: Lab, part: str, *, find: Callable[[Lab, str], list[Part]] = find_parts, pause: float = 0.2) -> bool:
+    """Nothing of that part runs, on two looks: a program that just begins shows an empty environment for a moment."""
+    if find(lab, part):
+        return False
+    time.sleep(pause)
+    return not find(lab, part)
+
+
 def find_leader(lab: Lab, name: str) -> int | None:
     return next((part.pid for part in find_parts(lab, name) if part.leader), None)
 

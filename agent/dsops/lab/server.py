@@ -9,7 +9,7 @@ from dsops.lab import cgroups, gpus, keys, network
 from dsops.lab.launch import launch
 from dsops.lab.mounts import is_mounted, remove_tree, unmount_below
 from dsops.lab.place import Home, Lab, Server
-from dsops.lab.processes import end_parts, find_leader, find_parts
+from dsops.lab.processes import end_parts, find_leader, find_parts, is_gone
 from dsops.lab.run import read, run, write
 
 MAKE_DISK = ("mkfs.ext4", "-q", "-m", "1", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
@@ -136,7 +136,7 @@ def _has_leader(lab: Lab, server: Server, *, patience: float = 5) -> bool:
     """Process 1 exists; a supervisor that just begins (or a server between two boots) is given a moment."""
     until = time.monotonic() + patience
     while find_leader(lab, server.name) is None:
-        if time.monotonic() > until or not find_parts(lab, server.name):
+        if time.monotonic() > until or is_gone(lab, server.name):
             return False
         time.sleep(0.05)
     return True
@@ -165,7 +165,7 @@ def wait_ready(lab: Lab, server: Server, *, patience: float = 60) -> str:
     """Wait until ssh with the lab's key works; systemd's own word for the state it is in then."""
     until = time.monotonic() + patience
     while not ((leader := find_leader(lab, server.name)) and is_listening(leader, 22)):
-        if time.monotonic() > until or not find_parts(lab, server.name):
+        if time.monotonic() > until or is_gone(lab, server.name):
             raise DsopsError("does not boot", where=server.name, mend=f"read {lab.home(server).console}")
         time.sleep(0.05)
     argv = keys.ssh_argv(lab, server, f"timeout {patience:.0f} systemctl is-system-running --wait || true")

@@ -11,7 +11,7 @@ from dsops.lab.metal.accel import find_accelerator
 from dsops.lab.metal.image import image_path, mounted, partition
 from dsops.lab.mounts import remove_tree
 from dsops.lab.place import Home, Lab, Server
-from dsops.lab.processes import end_parts, find_parts
+from dsops.lab.processes import end_parts, find_parts, is_gone
 from dsops.lab.run import read, run, write
 from dsops.lab.server import write_identity
 
@@ -108,7 +108,7 @@ def wait_ready(lab: Lab, guest: Server, *, patience: float = BOOT_SECONDS) -> st
     """Wait until ssh with the lab's key works; systemd's own word for the state it is in then."""
     until = time.monotonic() + patience
     while not answers(lab, guest):
-        if time.monotonic() > until or not find_parts(lab, guest.name):
+        if time.monotonic() > until or is_gone(lab, guest.name):
             home = lab.home(guest)
             said = read(home.path / "qemu.log").strip().splitlines()[-1:]
             what = f"does not boot{': ' + said[0] if said else ''}"
