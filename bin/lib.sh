@@ -2,6 +2,9 @@
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$root/.venv
+# PyTorch has one of its own: it is large, and nothing but the kernels' tests needs it.
+torch_venv=$root/.torch-venv
+torch_seconds=180
 dsops=$venv/bin/dsops
 
 # What a control host and the lab need from Debian. The lab and the bundle say so themselves when one is missing.
@@ -44,15 +47,27 @@ find_python() {
     refuse "no Python 3.11 or newer with venv" "apt-get install python3 python3-venv"
 }
 
-# ensure_venv LOCK: installs what the lock names, with its hashes, unless that is there already.
-ensure_venv() {
-    lock=$root/locks/$1.lock
-    want=$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -c1-64)
-    [ "$(cat "$venv/.lock-$1" 2>/dev/null)" != "$want" ] || return 0
-    say "Python packages ($1)"
-    [ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv"
-    "$venv/bin/python" -m pip install -qq --require-hashes --only-binary :all: --no-deps -r "$lock" 2>&1 |
+# is_installed LOCK VENV: whether the venv holds what the lock names today.
+is_installed() { [ "$(cat "$2/.lock-$1" 2>/dev/null)" = "$(sum_lock "$1")" ]; }
+
+sum_lock() { cat "$root/locks/$1.lock" "$root/pyproject.toml" | sha256sum | cut -c1-64; }
+
+# pip_install LOCK VENV [SECONDS]: what the lock names, with its hashes and nothing else; 124 when it took too long.
+pip_install() {
+    [ -x "$2/bin/python" ] || "$(find_python)" -m venv "$2"
+    status=0
+    said=$(timeout --foreground "${3:-0}" "$2/bin/python" -m pip install -qq --require-hashes --only-binary :all: \
+        --no-deps -r "$root/locks/$1.lock" 2>&1) || status=$?
+    printf '%s' "$said" |
         grep -v -e "it is neither a file nor a directory" -e "Running pip as the 'root' user" >&2 || true
+    return "$status"
+}
+
+# ensure_venv LOCK: installs what the lock names, unless that is there already.
+ensure_venv() {
+    ! is_installed "$1" "$venv" || return 0
+    say "Python packages ($1)"
+    pip_install "$1" "$venv" || true
     "$venv/bin/python" - "$root" <<'PYTHON'
 import pathlib, stat, sys, sysconfig
 root = pathlib.Path(sys.argv[1])
@@ -63,7 +78,21 @@ command.write_text(f"#!{sys.executable}\nfrom dsops.main import main\n\nmain()\n
 command.chmod(command.stat().st_mode | 0o111)
 PYTHON
     "$venv/bin/python" -c "import click, dsops.main" || refuse "the Python packages did not install" "see the lines above"
-    echo "$want" > "$venv/.lock-$1"
+    sum_lock "$1" > "$venv/.lock-$1"
+}
+
+# ensure_torch: PyTorch and Triton-lang for the kernels. Where they cannot be had it fails, and $lack says why.
+ensure_torch() {
+    ! is_installed kernels "$torch_venv" || return 0
+    say "Python packages (kernels)"
+    status=0
+    pip_install kernels "$torch_venv" "$torch_seconds" || status=$?
+    lack="PyTorch and Triton-lang were not installed, see the lines above"
+    [ "$status" != 124 ] || lack="PyTorch and Triton-lang were not installed within $torch_seconds s"
+    [ "$status" = 0 ] || return 1
+    lack="PyTorch and Triton-lang do not start here, see the lines above"
+    "$torch_venv/bin/python" -c "import torch, triton" || return 1
+    sum_lock kernels > "$torch_venv/.lock-kernels"
 }
 
 # ensure_bundle: the lab's keys, and all that its servers will ever get.

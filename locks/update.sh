@@ -13,3 +13,5 @@ lock 2_28 pyproject.toml --extra control -o locks/control.lock
 lock 2_28 pyproject.toml --extra control --extra test -o locks/dev.lock
 lock 2_28 --no-deps locks/engine-openvino.in -o locks/engine-openvino.lock
 lock 2_36 --no-deps locks/triton.in -o locks/triton.lock
+# uv knows nothing of where pip looks.
+UV_FIND_LINKS=${UV_FIND_LINKS-${PIP_FIND_LINKS-}} lock 2_28 locks/kernels.in -o locks/kernels.lock

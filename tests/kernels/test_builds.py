@@ -62,6 +62,7 @@ def test_a_prebuilt_kernel_is_taken_and_a_missing_one_is_named(tmp_path: Path, m
     assert get_cubin(source, target="sm_90") == built.read_bytes()
 
 
+@pytest.mark.torch
 @needs_triton_lang
 @pytest.mark.parametrize("capability", ["80", "90"])
 def test_weight_dequant_builds_for_a_gpu_without_e4m3(capability: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs PyTorch, which is not installed")
+torch = pytest.importorskip("torch", reason="needs PyTorch: bin/test has it in .torch-venv")
 
 from dskernels.burn_in import memory, suite  # noqa: E402
 from dskernels.burn_in.bench import make_floors  # noqa: E402
@@ -14,6 +14,7 @@ from dskernels.burn_in.machine import Pattern, describe, make_found  # noqa: E40
 from dskernels.burn_in.plan import MIB, Plan, Point  # noqa: E402
 from dskernels.burn_in.reference import Plain, expect, to_int32  # noqa: E402
 
+pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
 torch.set_num_threads(1)  # threads of threads would only wait for each other on CI's two cores
 SMALL = Plan(

@@ -11,11 +11,12 @@ from dsops.core.errors import DsopsError
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "a checkout"
-    for name in ("deploy/site.py", "bin/demo", "build/junk", ".venv/lib/x.py", "roles/__pycache__/x.pyc"):
+    built = ("build/junk", ".venv/lib/x.py", ".torch-venv/lib/x.py", "roles/__pycache__/x.pyc")
+    for name in ("deploy/site.py", "bin/demo", *built):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     (root / "bin/demo").chmod(0o700)
-    (root / ".gitignore").write_text("/build/\n/.venv/\n__pycache__/\n")
+    (root / ".gitignore").write_text("/build/\n/.venv/\n/.torch-venv/\n__pycache__/\n")
     return root
 
 

@@ -7,7 +7,8 @@ from dsops.control.bundle.place import copy_file
 from dsops.control.run import ExitError, run
 from dsops.core.errors import DsopsError
 
-SKIP = {".git", ".venv", "build", "dist", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+CACHES = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+SKIP = {".git", ".venv", ".torch-venv", "build", "dist"} | CACHES
 
 
 @dataclass(frozen=True)
