@@ -1,10 +1,12 @@
 """The reader of GPUs: with the lab's NVML, with readers that hang, die and babble, and what is made of its samples."""
 
+import json
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from dsops.node.accept.samples import (
 from dsops.node.accept.watch import Watch
 
 from tests.node.accept.child import make_reader
+from tests.node.sources.fake_nvml import FakeNvml
 
 VALUES = {
     "power": 690.0,
@@ -33,7 +36,7 @@ VALUES = {
     "temperature_slowdown": 87.0,
     "clock": 1400.0,
     "reasons": 4.0,
-    "ecc_on": 1.0,
+    "ecc_mode": 1.0,
     "ecc_corrected": 5.0,
     "ecc_uncorrected": 0.0,
     "remap_pending": 0.0,
@@ -42,8 +45,8 @@ VALUES = {
     "pcie_generation_max": 5.0,
     "pcie_width": 16.0,
     "pcie_width_max": 16.0,
-    "nvlinks": 18.0,
-    "memory": 85520809984.0,
+    "nvlinks_active": 18.0,
+    "memory_total": 85520809984.0,
 }
 
 
@@ -55,10 +58,11 @@ def see(index: int = 0, **changes: Any) -> Seen:
 
 
 def lack(name: str, *, why: str = "") -> Seen:
-    """One that does not tell something; why: it could not be read."""
-    values = {key: value for key, value in VALUES.items() if not key.startswith(name)}
-    one = see(values=values)
-    return replace(one, errors={name: why}) if why else replace(one, absent=frozenset({name}))
+    """One that does not tell what begins so; why: it could not be read."""
+    gone = {key for key in VALUES if key.startswith(name)}
+    one = see(values={key: value for key, value in VALUES.items() if key not in gone})
+    rest = frozenset({"retired_pending"})
+    return replace(one, errors=dict.fromkeys(gone, why), absent=rest) if why else replace(one, absent=gone | rest)
 
 
 def sample(*gpus: Seen, **changes: Any) -> Sample:
@@ -70,7 +74,7 @@ def figures(taken: Taken) -> dict[str, float]:
 
 
 def test_counters_are_what_came_since_and_states_are_what_is_now() -> None:
-    taken = sum_up(sample(), [], sample(see(ecc_corrected=9.0, nvlinks=17.0)))
+    taken = sum_up(sample(), [], sample(see(ecc_corrected=9.0, nvlinks_active=17.0)))
     assert figures(taken) == {
         "ecc_on": 1.0,
         "remap_pending": 0.0,
@@ -98,9 +102,20 @@ def test_a_driver_that_tells_no_xids_leaves_them_unknown() -> None:
     assert [(gap.name, gap.lack) for gap in taken.gaps] == [("xids", Lack.UNREAD)]
 
 
-@pytest.mark.parametrize("name", ["ecc_corrected", "ecc_uncorrected", "ecc_on", "pcie_width", "nvlinks", "remap"])
-def test_what_could_not_be_read_is_unknown_and_what_is_not_offered_means_nothing_here(name: str) -> None:
-    names = {"remap_pending", "remap_failed"} if name == "remap" else {name}
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("ecc_corrected", {"ecc_corrected"}),
+        ("ecc_uncorrected", {"ecc_uncorrected"}),
+        ("ecc_mode", {"ecc_on"}),
+        ("pcie_width", {"pcie_width"}),
+        ("nvlinks_active", {"nvlinks"}),
+        ("remap", {"remap_pending", "remap_failed"}),
+    ],
+)
+def test_what_could_not_be_read_is_unknown_and_what_is_not_offered_means_nothing_here(
+    name: str, names: set[str]
+) -> None:
     for seen, wants in ((lack(name, why="Unknown Error"), Lack.UNREAD), (lack(name), Lack.OTHER)):
         for before, after in ((sample(seen), sample(seen)), (sample(), sample(seen))):
             taken = sum_up(before, [], after)
@@ -164,7 +179,7 @@ def test_a_line_that_is_no_sample_is_one_with_an_error() -> None:
 
 
 def test_gpus_and_whoever_uses_them_are_told() -> None:
-    busy = sample(see(0), replace(see(1), values=VALUES | {"users": 2.0}))
+    busy = sample(see(0), replace(see(1), values=VALUES | {"processes": 2.0}))
     assert [gpu.id for gpu in find_gpus(busy)] == ["2330", "2330"]
     assert (find_users(sample()), find_users(busy)) == ("", "GPU 1: 2 processes")
 
@@ -194,77 +209,55 @@ def test_a_reader_that_dies_or_babbles_is_told(reader: tuple[str, ...], says: st
         assert says in watch.get_next().error
 
 
-class FakeError(Exception):
-    def __init__(self, value: int) -> None:
-        super().__init__(f"error {value}")
-        self.value = value
+def make_nvml(**errors: int) -> FakeNvml:
+    """Of one GPU. errors: function -> NVML's code."""
+    answers = {
+        "nvmlDeviceGetSerial": "1650",
+        "nvmlDeviceGetPciInfo": SimpleNamespace(pciDeviceId=0x233010DE),
+        "nvmlDeviceGetEnforcedPowerLimit": 700000,
+        "nvmlDeviceGetRetiredPagesPendingStatus": 1,
+        "nvmlEventSetCreate": 0,
+        "nvmlDeviceRegisterEvents": None,
+    }
+    return FakeNvml(count=1, answers=answers, errors={"nvmlEventSetWait_v2": 10, **errors})
 
 
-class FakeNvml:
-    """As much of pynvml as one sweep uses. errors: function -> NVML's code."""
-
-    NVMLError = FakeError
-
-    def __init__(self, **errors: int) -> None:
-        self.errors = errors
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*args: Any) -> Any:
-            if name in self.errors:
-                raise FakeError(self.errors[name])
-            if name == "nvmlEventSetWait_v2":
-                raise FakeError(10)
-            return {
-                "nvmlDeviceGetCount": 1,
-                "nvmlDeviceGetUUID": "GPU-0",
-                "nvmlDeviceGetRemappedRows": (0, 0, 0, 0),
-            }.get(name, Numbers())
-
-        return call
-
-
-class Numbers:
-    """Whatever a number is asked of."""
-
-    total, pciDeviceId = 8, 0x233010DE
-
-    def __int__(self) -> int:
-        return 1
-
-    __index__ = __int__
-
-    def __len__(self) -> int:
-        return 0
-
-    def __getitem__(self, place: int) -> int:
-        return 1
-
-    def __truediv__(self, other: int) -> float:
-        return 1.0
-
-    def decode(self) -> str:
-        return "1"
+def test_a_sweep_tells_all_that_an_acceptance_knows() -> None:
+    (gpu,) = Lines(make_nvml()).sweep()["gpus"]
+    assert gpu["words"] == {"uuid": "GPU-0", "name": "NVIDIA H100", "id": "2330", "serial": "1650"}
+    assert (gpu["absent"], gpu["errors"]) == ([], {})
+    assert gpu["values"].keys() >= VALUES.keys()
 
 
 def test_each_value_is_told_as_absent_or_as_an_error_and_the_others_stay() -> None:
-    said = Lines(FakeNvml(nvmlDeviceGetTemperature=3, nvmlDeviceGetEccMode=999, nvmlDeviceGetRemappedRows=15)).sweep()
-    (gpu,) = said["gpus"]
+    (gpu,) = Lines(make_nvml(nvmlDeviceGetTemperature=3, nvmlDeviceGetEccMode=999)).sweep()["gpus"]
     assert gpu["absent"] == ["temperature"]
-    assert set(gpu["errors"]) == {"ecc_on", "remap"}
-    assert gpu["values"]["power"] == 1.0 / 1
+    assert gpu["errors"] == dict.fromkeys(("ecc_mode", "ecc_mode_pending"), "error 999")
+    assert gpu["values"]["power"] == 99500
+
+
+@pytest.mark.parametrize("code", [15, 16])
+def test_of_a_gpu_that_is_gone_nothing_was_read(code: int) -> None:
+    said = Lines(make_nvml(nvmlDeviceGetPowerUsage=code)).sweep()
+    (gpu,) = said["gpus"]
+    assert (gpu["values"], gpu["words"], gpu["absent"]) == ({}, {}, [])
+    seen = parse_sample(json.dumps(said).encode())
+    for after in (seen, sample(see(0))):
+        taken = sum_up(seen, [], after)
+        assert (figures(taken).keys() - {"xids"}, {gap.lack for gap in taken.gaps}) == (set(), {Lack.UNREAD})
 
 
 def test_a_sweep_of_a_driver_that_does_not_answer_is_one_error() -> None:
-    assert Lines(FakeNvml(nvmlDeviceGetCount=999)).sweep() == {"error": "NVML: error 999"}
-    assert Lines(FakeNvml(nvmlEventSetCreate=3)).sweep()["xids_lack"] == "error 3"
-    assert "error" in Lines(FakeNvml(nvmlEventSetWait_v2=15)).sweep()["error"]
+    assert Lines(make_nvml(nvmlDeviceGetCount=999)).sweep() == {"error": "NVML: error 999"}
+    assert Lines(make_nvml(nvmlEventSetCreate=3)).sweep()["xids_lack"] == "error 3"
+    assert "error" in Lines(make_nvml(nvmlEventSetWait_v2=15)).sweep()["error"]
 
 
 def test_an_older_gpu_retires_pages_instead_of_rows() -> None:
-    (gpu,) = Lines(FakeNvml(nvmlDeviceGetRemappedRows=3)).sweep()["gpus"]
-    assert gpu["values"]["remap_pending"] == 1
-    assert "remap_failed" not in gpu["values"]
-    taken = sum_up(sample(lack("remap_failed")), [], sample(lack("remap_failed")))
+    said = Lines(make_nvml(nvmlDeviceGetRemappedRows=3)).sweep()
+    seen = parse_sample(json.dumps(said).encode())
+    taken = sum_up(seen, [], seen)
+    assert figures(taken)["remap_pending"] == 1
     assert [(gap.name, gap.lack) for gap in taken.gaps] == [("remap_failed", Lack.OTHER)]
 
 
@@ -306,7 +299,7 @@ def test_a_value_of_the_lab_that_cannot_be_read_is_an_error(folder: Path) -> Non
     gpus.change(folder, 0, {"return.nvmlDeviceGetEccMode": 999})
     with Watch() as watch:
         seen = watch.get_next().gpus[0]
-    assert "ecc_on" in seen.errors
+    assert "ecc_mode" in seen.errors
     assert "temperature" in seen.values
 
 

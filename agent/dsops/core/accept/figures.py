@@ -54,8 +54,8 @@ def _rate(name: str, title: str, unit: str, mend: str, scope: Scope = Scope.GPU)
     return About(name, title, unit, Sense.LEAST, mend, scope, by_fleet=True, is_load=True)
 
 
-def _none(name: str, title: str, unit: str, mend: str) -> About:
-    return About(name, title, unit, Sense.MOST, mend, bound=0)
+def _none(name: str, title: str, unit: str, mend: str, *, is_load: bool = False) -> About:
+    return About(name, title, unit, Sense.MOST, mend, bound=0, is_load=is_load)
 
 
 ALL = (
@@ -74,7 +74,13 @@ ALL = (
     About("ecc_on", "error correction is on", "", Sense.LEAST, "`nvidia-smi -e 1`, then reboot", bound=1),
     _none("remap_pending", "rows wait to be remapped", "", "reset the GPU or reboot: `nvidia-smi -r`"),
     _none("remap_failed", "rows could not be remapped", "", RMA),
-    _none("slowdown", "slowed down by heat or power, of the time", "%", f"{COOL}; look at both power cables"),
+    _none(
+        "slowdown",
+        "slowed down by heat or power, of the time",
+        "%",
+        f"{COOL}; look at both power cables",
+        is_load=True,
+    ),
     _rate("memory_write", "memory, write", "GB/s", SWAP),
     _rate("memory_read", "memory, read", "GB/s", SWAP),
     _rate("copy_rate", "copy on the GPU", "GB/s", SWAP),

@@ -8,23 +8,33 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from dsops.node.sources.gpu_values import get_text
+from dsops.node.sources import gpu_values
+from dsops.node.sources.gpu_values import Value, call, get_text, read_table
 
 PERIOD_SECONDS = 0.25
-# NVML's own numbers: not supported; not found in this driver. INVALID_ARGUMENT: there is no such link.
-ABSENT = (3, 13)
-INVALID_ARGUMENT = 2
+# NVML's own numbers.
 TIMEOUT = 10
 XID_CRITICAL = 8
-SM = 1
-GPU_SENSOR = 0
-SLOWDOWN = 1
-VOLATILE = 0
-CORRECTED, UNCORRECTED = 0, 1
-MOST_LINKS = 18
+# What an acceptance asks for as checks do, and what it asks for besides; power in mW.
+SHARED = frozenset(
+    (
+        *("memory_total", "processes", "power", "temperature", "clock", "reasons", "nvlinks_active"),
+        *("ecc_mode", "ecc_corrected", "ecc_uncorrected", "remap_pending"),
+        *("pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max"),
+    )
+)
+TABLE = {keys: ask for keys, ask in gpu_values.TABLE.items() if not SHARED.isdisjoint(keys)} | {
+    ("uuid",): call("nvmlDeviceGetUUID"),
+    ("name",): call("nvmlDeviceGetName"),
+    ("serial",): call("nvmlDeviceGetSerial"),
+    ("id",): lambda nvml, handle: (f"{nvml.nvmlDeviceGetPciInfo(handle).pciDeviceId >> 16:04x}",),
+    ("power_limit",): call("nvmlDeviceGetEnforcedPowerLimit"),
+    ("temperature_slowdown",): call("nvmlDeviceGetTemperatureThreshold", 1),
+    ("retired_pending",): call("nvmlDeviceGetRetiredPagesPendingStatus"),
+}
+KEYS = [key for keys in TABLE for key in keys]
 
 
 class Lines:
@@ -75,76 +85,17 @@ class Lines:
 
     def read(self, index: int, handle: Any) -> dict[str, Any]:
         """One GPU: its values, which it does not offer, and which could not be read."""
-        values: dict[str, float] = {}
-        words: dict[str, str] = {}
-        absent: list[str] = []
-        errors: dict[str, str] = {}
-        for name, ask in self.list_questions(handle):
-            try:
-                said = ask()
-            except self.nvml.NVMLError as error:
-                if error.value in ABSENT:
-                    absent.append(name)
-                else:
-                    errors[name] = f"{error}"
-                continue
-            if isinstance(said, str):
-                words[name] = said
-            elif isinstance(said, dict):
-                values |= said
-            else:
-                values[name] = said
-        return {"index": index, "values": values, "words": words, "absent": absent, "errors": errors}
-
-    def list_questions(self, handle: Any) -> Iterator[tuple[str, Callable[[], str | float | dict[str, float]]]]:
-        """(name, how to ask)."""
-        nvml = self.nvml
-        yield "uuid", lambda: get_text(nvml.nvmlDeviceGetUUID(handle))
-        yield "name", lambda: get_text(nvml.nvmlDeviceGetName(handle))
-        yield "serial", lambda: get_text(nvml.nvmlDeviceGetSerial(handle))
-        yield "id", lambda: f"{nvml.nvmlDeviceGetPciInfo(handle).pciDeviceId >> 16:04x}"
-        yield "memory", lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
-        yield "users", lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
-        yield "power", lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000
-        yield "power_limit", lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-        yield "temperature", lambda: int(nvml.nvmlDeviceGetTemperature(handle, GPU_SENSOR))
-        yield "temperature_slowdown", lambda: int(nvml.nvmlDeviceGetTemperatureThreshold(handle, SLOWDOWN))
-        yield "clock", lambda: int(nvml.nvmlDeviceGetClockInfo(handle, SM))
-        yield "reasons", lambda: int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
-        yield "ecc_on", lambda: int(nvml.nvmlDeviceGetEccMode(handle)[0])
-        for name, kind in (("ecc_corrected", CORRECTED), ("ecc_uncorrected", UNCORRECTED)):
-            yield name, lambda kind=kind: int(nvml.nvmlDeviceGetTotalEccErrors(handle, kind, VOLATILE))  # type: ignore[misc]
-        yield "remap", lambda: self.read_remap(handle)
-        yield "pcie_generation", lambda: int(nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle))
-        yield "pcie_generation_max", lambda: int(nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle))
-        yield "pcie_width", lambda: int(nvml.nvmlDeviceGetCurrPcieLinkWidth(handle))
-        yield "pcie_width_max", lambda: int(nvml.nvmlDeviceGetMaxPcieLinkWidth(handle))
-        yield "nvlinks", lambda: self.count_links(handle)
-
-    def read_remap(self, handle: Any) -> dict[str, float]:
-        """Rows that wait for a reset, and those that could not be moved; older GPUs retire pages instead."""
-        nvml = self.nvml
         try:
-            _, _, pending, failed = nvml.nvmlDeviceGetRemappedRows(handle)
-            return {"remap_pending": int(pending), "remap_failed": int(failed)}
-        except nvml.NVMLError as error:
-            if error.value not in ABSENT:
-                raise
-            return {"remap_pending": int(nvml.nvmlDeviceGetRetiredPagesPendingStatus(handle))}
-
-    def count_links(self, handle: Any) -> float:
-        """NVLinks that are up; raises as "not supported" when there is none at all."""
-        up, there = 0, 0
-        for link in range(MOST_LINKS):
-            try:
-                up += int(self.nvml.nvmlDeviceGetNvLinkState(handle, link))
-                there += 1
-            except self.nvml.NVMLError as error:
-                if error.value not in (*ABSENT, INVALID_ARGUMENT):
-                    raise
-        if not there:
-            raise self.nvml.NVMLError(ABSENT[0])
-        return up
+            told = read_table(self.nvml, handle, TABLE, gpu=index)
+        except self.nvml.NVMLError as error:
+            told = [Value(index, key, error=f"{error}") for key in KEYS]
+        return {
+            "index": index,
+            "values": {one.key: one.number for one in told if one.number is not None},
+            "words": {one.key: one.text for one in told if one.text},
+            "absent": sorted(set(KEYS) - {one.key for one in told}),
+            "errors": {one.key: one.error for one in told if one.error},
+        }
 
 
 def say(said: dict[str, Any]) -> None:

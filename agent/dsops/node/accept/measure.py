@@ -104,11 +104,11 @@ def _measure_gpus(tools: Tools, *, is_light: bool) -> tuple[tuple[Gpu, ...], str
         after = watch.get_next()
         heard = watch.get_since(start)
     count = Taken(figures=(Figure("gpu_count", len(gpus)),))
-    work = (
-        _lack(tools, before, gpus, is_light=is_light)
-        if load is None
-        else join([load, _see_load(gpus, meanwhile, error=after.error)])
-    )
+    if load is None:
+        work = _lack(tools, before, gpus, is_light=is_light)
+    else:
+        # Where nothing worked, the GPUs were only seen at rest: their power would fail for want of work.
+        work = join([load, _see_load(gpus, meanwhile if load.figures else [], error=after.error)])
     return gpus, before.driver, torch, join([count, sum_up(before, heard, after), work])
 
 

@@ -13,10 +13,14 @@ SLOW = 0x08 | 0x20 | 0x40 | 0x80
 # Under load: products take more than a fifth of the time, and nothing takes more power.
 LOADED = 0.8
 OLD = "this GPU or its driver does not tell it"
-# figure -> what is read for it
 AT_REST = ("ecc_on", "remap_pending", "remap_failed", "pcie_width", "nvlinks")
 COUNTED = ("ecc_corrected", "ecc_uncorrected")
-READ_AS = {"remap_pending": "remap", "remap_failed": "remap"}
+# figure -> the values that tell it, where they have other names; older GPUs retire pages instead of rows.
+READ_AS = {
+    "ecc_on": ("ecc_mode",),
+    "remap_pending": ("remap_pending", "retired_pending"),
+    "nvlinks": ("nvlinks_active",),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def find_gpus(sample: Sample) -> tuple[Gpu, ...]:
             name=one.words.get("name", ""),
             serial=one.words.get("serial", ""),
             id=one.words.get("id", ""),
-            memory_bytes=int(one.values.get("memory", 0)),
+            memory_bytes=int(one.values.get("memory_total", 0)),
         )
         for one in sample.gpus
     )
@@ -80,8 +84,8 @@ def find_gpus(sample: Sample) -> tuple[Gpu, ...]:
 
 def find_users(sample: Sample) -> str:
     """Who computes on the GPUs already, in words; "" when nobody does."""
-    busy = [one for one in sample.gpus if one.values.get("users")]
-    return ", ".join(f"GPU {one.index}: {one.values['users']:.0f} processes" for one in busy)
+    busy = [one for one in sample.gpus if one.values.get("processes")]
+    return ", ".join(f"GPU {one.index}: {one.values['processes']:.0f} processes" for one in busy)
 
 
 def sum_up(before: Sample, since: Sequence[Sample], after: Sample) -> Taken:
@@ -137,11 +141,12 @@ def list_places(figures: Iterable[Figure], gaps: Iterable[Gap]) -> set[tuple[str
 
 
 def _read(name: str, gpu: Seen, figures: list[Figure], gaps: list[Gap]) -> None:
-    if name in gpu.values:
-        bound = gpu.values.get("pcie_width_max") if name == "pcie_width" else None
-        figures.append(Figure(name, gpu.values[name], gpu=gpu.index, bound=bound))
-    else:
+    key = next((key for key in READ_AS.get(name, (name,)) if key in gpu.values), None)
+    if key is None:
         gaps.append(_tell_lack(name, gpu))
+        return
+    bound = gpu.values.get("pcie_width_max") if name == "pcie_width" else None
+    figures.append(Figure(name, gpu.values[key], gpu=gpu.index, bound=bound))
 
 
 def _count(name: str, before: Seen, after: Seen, figures: list[Figure], gaps: list[Gap]) -> None:
@@ -152,10 +157,10 @@ def _count(name: str, before: Seen, after: Seen, figures: list[Figure], gaps: li
 
 
 def _tell_lack(name: str, gpu: Seen) -> Gap:
-    asked = READ_AS.get(name, name)
-    if asked in gpu.errors:
-        return Gap(name, Lack.UNREAD, gpu.errors[asked], gpu.index)
-    is_absent = asked in gpu.absent or (name == "remap_failed" and "remap_pending" in gpu.values)
+    keys = READ_AS.get(name, (name,))
+    if why := next((gpu.errors[key] for key in keys if key in gpu.errors), ""):
+        return Gap(name, Lack.UNREAD, why, gpu.index)
+    is_absent = gpu.absent.issuperset(keys)
     return Gap(name, Lack.OTHER if is_absent else Lack.UNREAD, OLD if is_absent else "it was not told", gpu.index)
 
 

@@ -38,7 +38,7 @@ Answer = float | str | bytes | None
 Ask = Callable[[Any, Any], tuple[Answer, ...]]
 
 
-def _call(name: str, *words: int) -> Ask:
+def call(name: str, *words: int) -> Ask:
     """A function of NVML that answers one value."""
     return lambda nvml, handle: (getattr(nvml, name)(handle, *words),)
 
@@ -94,32 +94,32 @@ def _read_sram(nvml: Any, handle: Any) -> tuple[Answer, ...]:
 
 # keys -> how they are read, with one call mostly. Temperatures in degrees C, power in mW, clocks in MHz.
 TABLE: Mapping[tuple[str, ...], Ask] = {
-    ("temperature",): _call("nvmlDeviceGetTemperature", 0),
-    ("temperature_max",): _call("nvmlDeviceGetTemperatureThreshold", 3),
-    ("memory_temperature_max",): _call("nvmlDeviceGetTemperatureThreshold", 2),
-    ("margin",): _call("nvmlDeviceGetMarginTemperature"),
+    ("temperature",): call("nvmlDeviceGetTemperature", 0),
+    ("temperature_max",): call("nvmlDeviceGetTemperatureThreshold", 3),
+    ("memory_temperature_max",): call("nvmlDeviceGetTemperatureThreshold", 2),
+    ("margin",): call("nvmlDeviceGetMarginTemperature"),
     ("memory_used", "memory_total"): _members("nvmlDeviceGetMemoryInfo", "used", "total"),
     ("utilization",): _members("nvmlDeviceGetUtilizationRates", "gpu"),
-    ("power",): _call("nvmlDeviceGetPowerUsage"),
-    ("clock",): _call("nvmlDeviceGetClockInfo", 1),
-    ("clock_max",): _call("nvmlDeviceGetMaxClockInfo", 1),
-    ("reasons",): _call("nvmlDeviceGetCurrentClocksEventReasons"),
+    ("power",): call("nvmlDeviceGetPowerUsage"),
+    ("clock",): call("nvmlDeviceGetClockInfo", 1),
+    ("clock_max",): call("nvmlDeviceGetMaxClockInfo", 1),
+    ("reasons",): call("nvmlDeviceGetCurrentClocksEventReasons"),
     ("ecc_mode", "ecc_mode_pending"): lambda nvml, handle: tuple(nvml.nvmlDeviceGetEccMode(handle)),
-    ("ecc_corrected",): _call("nvmlDeviceGetTotalEccErrors", 0, 0),
-    ("ecc_uncorrected",): _call("nvmlDeviceGetTotalEccErrors", 1, 0),
+    ("ecc_corrected",): call("nvmlDeviceGetTotalEccErrors", 0, 0),
+    ("ecc_uncorrected",): call("nvmlDeviceGetTotalEccErrors", 1, 0),
     ("sram_exceeded",): _read_sram,
     ("remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed"): lambda nvml, handle: tuple(
         nvml.nvmlDeviceGetRemappedRows(handle)
     ),
-    ("persistence",): _call("nvmlDeviceGetPersistenceMode"),
+    ("persistence",): call("nvmlDeviceGetPersistenceMode"),
     ("inforom_corrupt",): _validate_inforom,
-    ("vbios",): _call("nvmlDeviceGetVbiosVersion"),
+    ("vbios",): call("nvmlDeviceGetVbiosVersion"),
     ("processes",): lambda nvml, handle: (len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),),
-    ("pcie_generation",): _call("nvmlDeviceGetCurrPcieLinkGeneration"),
-    ("pcie_generation_max",): _call("nvmlDeviceGetMaxPcieLinkGeneration"),
-    ("pcie_width",): _call("nvmlDeviceGetCurrPcieLinkWidth"),
-    ("pcie_width_max",): _call("nvmlDeviceGetMaxPcieLinkWidth"),
-    ("pcie_replays",): _call("nvmlDeviceGetPcieReplayCounter"),
+    ("pcie_generation",): call("nvmlDeviceGetCurrPcieLinkGeneration"),
+    ("pcie_generation_max",): call("nvmlDeviceGetMaxPcieLinkGeneration"),
+    ("pcie_width",): call("nvmlDeviceGetCurrPcieLinkWidth"),
+    ("pcie_width_max",): call("nvmlDeviceGetMaxPcieLinkWidth"),
+    ("pcie_replays",): call("nvmlDeviceGetPcieReplayCounter"),
     ("nvlinks", "nvlinks_active"): _count_links,
     ("fabric_state", "fabric_status", "fabric_summary"): _read_fabric,
 }
@@ -169,13 +169,21 @@ def read_values(nvml: Any, handle: Any, *, gpu: int, earlier: Earlier) -> tuple[
     """All that is there. Raises NVMLError when the whole GPU is lost or wants a reset."""
     found: list[Value] = []
     for keys, ask in TABLE.items():
-        read = partial(_read, nvml, keys, partial(ask, nvml, handle), gpu=gpu)
+        read = partial(read_table, nvml, handle, {keys: ask}, gpu=gpu)
         found += earlier.read(gpu, keys[0], read) if keys[0] in SLOW else read()
     found += _read_fields(nvml, handle, {key: [(field, 0)] for key, field in FIELDS.items()}, gpu=gpu)
     if any(one.key == "nvlinks" for one in found):
         links = {key: list(product(fields, range(MOST_LINKS))) for key, fields in LINK_FIELDS.items()}
         found += earlier.read(gpu, LINKS, partial(_read_fields, nvml, handle, links, gpu=gpu))
     return tuple(found)
+
+
+def read_table(nvml: Any, handle: Any, table: Mapping[tuple[str, ...], Ask], *, gpu: int) -> list[Value]:
+    """Every entry by itself. Raises NVMLError when the whole GPU is lost or wants a reset."""
+    found: list[Value] = []
+    for keys, ask in table.items():
+        found += _read(nvml, keys, partial(ask, nvml, handle), gpu=gpu)
+    return found
 
 
 def _read(nvml: Any, keys: tuple[str, ...], ask: Callable[[], tuple[Answer, ...]], *, gpu: int) -> list[Value]:
