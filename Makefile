@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps drills lint format locks bench bench-converge bench-kernels lab-down
+.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps drills eject-times lint format locks bench bench-converge bench-kernels lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -25,7 +25,9 @@ mutants:         ## small faults put into core and store on purpose: which tests
 swaps:           ## requests lost while releases change places under load, beside Triton's own reload; ten minutes, on the lab that bin/demo leaves
 	.venv/bin/python -m tests.bench.swaps
 drills:          ## faults of GPUs, disks and engines on the lab that bin/demo leaves: what is found, what is done, what is lost
-	.venv/bin/python -m pytest -q -m live tests/live/test_truth_drills.py tests/live/test_save_ills.py
+	.venv/bin/python -m pytest -q -m live tests/live/test_truth_drills.py tests/live/test_serving_drills.py tests/live/test_save_ills.py tests/live/test_save.py
+eject-times:     ## how soon a bad server is out, beside haproxy's and nginx's default checks; twelve minutes, on the lab that bin/demo leaves
+	.venv/bin/python -m tests.bench.eject
 lint:            ## ruff, mypy and shellcheck, as the tests run them
 	.venv/bin/python -m pytest tests/test_linters.py tests/test_rooms.py -q
 format:          ## put every Python file into the house's form

@@ -9,7 +9,7 @@ import pytest
 from tests.live.moves import Shelf
 from tests.live.rollouts import forgive
 from tests.live.site import SECRETS, Service, restore
-from tests.live.watch import CASES, HEAD
+from tests.live.watch import CASES, render_cases
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +48,7 @@ def shelf(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What came when, case by case."""
     if CASES:
-        terminalreporter.section("seconds from the onset of each fault", sep="-")
-        for line in (HEAD, *(case.render() for case in CASES)):
+        failed = {one.nodeid for kind in ("failed", "error") for one in terminalreporter.stats.get(kind, [])}
+        terminalreporter.section("drills, in seconds from the onset of each fault", sep="-")
+        for line in render_cases(failed):
             terminalreporter.write_line(line)

@@ -20,6 +20,7 @@ ILLS = {
         Ill("late", settings={"load_sleep": 60}, probe={"load_seconds": 4}),
         Ill("slow", settings={"slow_factor": 10}),
         Ill("fails-often", settings={"fail_every": 20, "fail_after": 60}),  # 5 % of its requests
+        Ill("broken", settings={"crash_in_load": 1}),
         Ill("other"),
         Ill("foreign"),
     )

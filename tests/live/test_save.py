@@ -22,7 +22,7 @@ def test_a_release_with_corrupted_weights_never_gets_traffic(fleet: Service, she
             return push(release, NODE), activate(release, NODE)
 
         (pushed, done), load = run_under(fleet.async_client(), act)
-    tell_case("weights corrupted: golden answers fail", watch, load)
+    tell_case("weights corrupted: golden answers fail", watch, load, expected="refused, no traffic")
     assert pushed.returncode == 0, pushed.stderr
     assert done.returncode != 0
     assert "golden answers are wrong" in done.stdout + done.stderr
@@ -58,7 +58,7 @@ def test_a_release_that_turns_wrong_inside_its_bake_window_is_rolled_back_by_the
     wrong = find_wrong(load)
     assert len(wrong) > 5, "the release did not turn wrong: this test shows nothing"
     watch.begin(at=find_turn(wrong))
-    tell_case("right at first, wrong after 50 requests", watch, load)
+    tell_case("right at first, wrong after 50 requests", watch, load, expected="release: rollback")
     print(f"back on the good release {back:.1f} s after it got traffic; {len(wrong)} answers were wrong meanwhile")
     assert not find_lost(load), "a rollback of a release that answers loses no request"
     why = find_why(NODE)

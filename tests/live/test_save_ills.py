@@ -19,17 +19,17 @@ PARTS = ("triton@{}", "dsops-gateway")
 
 
 def suffer(
-    fleet: Service, name: str, fault: faults.Fault, until: Callable[[Watch], object], *, node: str = NODE
+    fleet: Service, name: str, fault: faults.Fault, until: Callable[[Watch], object], *, expected: str
 ) -> tuple[Watch, Load, Case]:
     """The fault under load, until what is wanted is seen; its line in the table."""
-    with Watch(node) as watch:
+    with Watch(NODE) as watch:
 
         def act() -> None:
             watch.begin(at=fault())
             until(watch)
 
         _, load = run_under(fleet.async_client(), act, patience=0.5)
-    return watch, load, tell_case(name, watch, load)
+    return watch, load, tell_case(name, watch, load, expected=expected)
 
 
 def is_back(watch: Watch) -> None:
@@ -63,7 +63,7 @@ def calm(fleet: Service, shelf: Shelf) -> str:
 
 def test_one_kill_is_mended_by_a_fresh_start_inside_and_after_the_bake_window(fleet: Service, calm: str) -> None:
     for name in ("SIGKILL inside bake", "SIGKILL after bake"):
-        watch, _, case = suffer(fleet, name, faults.killed(NODE), is_back)
+        watch, _, case = suffer(fleet, name, faults.killed(NODE), is_back, expected="a fresh start")
         assert case.ejected is not None
         assert case.ejected <= CRASH_SECONDS
         assert set(watch.values("release")) == {calm}
@@ -77,7 +77,7 @@ def test_a_release_that_dies_again_and_again_is_rolled_back(fleet: Service, shel
         watch.wait("release", lambda now: now == release, seconds=5)
         _, load = run_under(fleet.async_client(), lambda: is_on_good(watch))
     watch.begin(at=find_why(NODE)["began"])
-    case = tell_case("crash loop inside bake: its third death", watch, load)
+    case = tell_case("crash loop inside bake: its third death", watch, load, expected="release: rollback")
     assert_decided(watch, release=release, action="rollback", blame="release")
     assert case.ejected is not None
     assert case.ejected <= CRASH_SECONDS
@@ -93,7 +93,7 @@ def test_a_release_that_loads_too_slowly_never_gets_traffic(fleet: Service, shel
         refused.append(activate(release, NODE))
         return since
 
-    watch, load, _ = suffer(fleet, "slow load past its deadline", fault, lambda _: None)
+    watch, load, _ = suffer(fleet, "slow load past its deadline", fault, lambda _: None, expected="refused, no traffic")
     said = refused[0].stdout + refused[0].stderr
     assert refused[0].returncode != 0, said
     assert "ready" in said, said
@@ -116,7 +116,7 @@ def test_a_release_that_loads_too_slowly_never_gets_traffic(fleet: Service, shel
 def test_a_hang_inside_the_bake_window_is_rolled_back(
     fleet: Service, calm: str, name: str, make: Callable[[str], faults.Fault]
 ) -> None:
-    watch, _, case = suffer(fleet, name, make(NODE), is_on_good)
+    watch, _, case = suffer(fleet, name, make(NODE), is_on_good, expected="release: rollback")
     assert_decided(watch, release=calm, action="rollback", blame="release")
     assert case.ejected is not None
     assert case.ejected <= HANG_SECONDS
@@ -130,7 +130,7 @@ def test_an_idle_hang_after_the_bake_window_is_mended_by_a_restart(fleet: Servic
         watch.begin(at=faults.make_ill(NODE, "wedge once"))
         out = watch.wait("ejected", lambda reason: reason is not None, seconds=IDLE_SECONDS)
         watch.wait("ejected", lambda reason: reason is None, seconds=120, since=out)
-    tell_case("idle engine wedged after bake", watch, None)
+    tell_case("idle engine wedged after bake", watch, None, expected="restart")
     assert_decided(watch, release=calm, action="restart of the slot", blame="unknown")
     assert set(watch.values("release")) == {calm}
 
@@ -140,7 +140,13 @@ def test_an_idle_hang_after_the_bake_window_is_mended_by_a_restart(fleet: Servic
 def test_a_hang_after_the_bake_window_that_a_restart_does_not_mend_is_rolled_back(fleet: Service, calm: str) -> None:
     forget_restarts(NODE)
     end_bake(NODE)
-    watch, _, _ = suffer(fleet, "wedged after bake, a restart does not help", faults.ill(NODE, "wedge"), is_on_good)
+    watch, _, _ = suffer(
+        fleet,
+        "wedged after bake, a restart does not help",
+        faults.ill(NODE, "wedge"),
+        is_on_good,
+        expected="release: rollback",
+    )
     assert_decided(watch, release=calm, action="rollback", blame="release")
 
 
@@ -150,7 +156,9 @@ def test_a_hang_after_the_bake_window_that_a_restart_does_not_mend_is_rolled_bac
 def test_a_wedged_gateway_is_restarted_and_the_release_is_left_alone(fleet: Service) -> None:
     forget_restarts(NODE)
     before = faults.get_pid(NODE, f"triton@{faults.find_slot(NODE)}")
-    watch, _, case = suffer(fleet, "gateway wedged, Triton well", faults.gateway_stopped(NODE), is_back)
+    watch, _, case = suffer(
+        fleet, "gateway wedged, Triton well", faults.gateway_stopped(NODE), is_back, expected="dsops: its restart"
+    )
     assert_decided(watch, release=get_good(), action="restart of the gateway", blame="dsops")
     assert set(watch.values("release")) == {get_good()}
     assert faults.get_pid(NODE, f"triton@{faults.find_slot(NODE)}") == before
@@ -177,7 +185,7 @@ def test_what_befalls_all_nodes_at_once_is_no_releases_fault(fleet: Service, she
         for watch in watches:
             watch.__exit__()
     for watch in watches:
-        tell_case(f"wedged everywhere at once: {watch.node}", watch, load)
+        tell_case(f"wedged everywhere at once: {watch.node}", watch, load, expected="environment, at most one")
     left = [node for node in GPUS if read_agent(node)["release"] != release]
     assert len(left) <= 1, f"{left} rolled back by themselves"
     blames = {node: find_why(node)["blame"] for node in GPUS}
@@ -198,7 +206,7 @@ def untouched(fleet: Service) -> Iterator[None]:
     yield
     for watch in watches:
         watch.__exit__()
-        tell_case(f"busy: {watch.node}", watch, None)
+        tell_case(f"busy: {watch.node}", watch, None, expected="nothing")
         assert "BAD" not in watch.values("verdict"), watch.tell()
         assert not [reason for reason in watch.values("ejected") if reason], watch.tell()
     assert {node: find_pids(node) for node in GPUS} == before
@@ -236,7 +244,7 @@ def test_a_saturated_service_with_an_engine_ten_times_slower_is_left_alone_while
         watch.wait("release", lambda now: now == calm, seconds=5)
         watch.begin(at=faults.make_ill(NODE, "slow 10"))
         load = saturate(fleet, seconds=14, act=lambda: on(NODE, "systemctl restart dsops-agent") and None)
-    tell_case("saturated, ten times slower, agent restarted", watch, load)
+    tell_case("saturated, ten times slower, agent restarted", watch, load, expected="nothing")
     assert "BAD" not in watch.values("verdict"), watch.tell()
     assert not [reason for reason in watch.values("ejected") if reason], watch.tell()
     assert {node: find_pids(node) for node in GPUS} == before

@@ -35,6 +35,10 @@ class Drill:
     leaves: bool = False
     seconds: float = 3.0
 
+    @property
+    def expected(self) -> str:
+        return f"{self.blame}: {self.measure}{', leaves' if self.leaves else ''}"
+
 
 DRILLS = (
     # --- the driver's own log: known at once ---
@@ -55,6 +59,8 @@ DRILLS = (
     Drill("no spare row is left", ("remap-failed",), "xid.64", "replace", "hardware", leaves=True, seconds=3 * SWEEP),
     Drill("a row waits for a reset", ("remap-pending",), "gpu.remap_pending", "alert", "hardware", seconds=4 * SWEEP),
     Drill("the driver hangs", ("driver-hang",), "gpu.hung", "alert", "hardware", seconds=10 + 3 * SWEEP),
+    Drill("thermal slowdown, nobody harmed", ("thermal",), "gpu.hot", "alert", "environment", seconds=12 + 3 * SWEEP),
+    Drill("not on the fabric", ("fabric-down",), "fabric.state", "alert", "fabric", seconds=60 + 4 * SWEEP),
     # --- the machine ---
     Drill("the disk is full", ("disk-full",), "storage.full", "alert", "storage", seconds=90.0),
 )
@@ -112,8 +118,8 @@ def test_it_is_found_for_what_it_is_and_takes_traffic_only_where_it_must(mended:
                 time.sleep(WATCHED)
 
         _, load = run_under(mended.async_client(), act, patience=5.0)
-        tell_case(drill.name, watch, load)
-    [finding] = found
+        [finding] = found
+        tell_case(drill.name, watch, load, expected=drill.expected, finding=finding)
     assert (finding["measure"], finding["blame"]) == (drill.measure, drill.blame), finding
     assert finding["mend"]
     assert set(watch.values("release")) == {read_agent(NODE)["release"]}, "a release was changed for it"
@@ -132,9 +138,9 @@ def test_a_gpu_that_left_the_bus_takes_its_server_out_of_traffic_at_once(mended:
             watch.wait("healthz", lambda status: status != 200, seconds=10)
 
         _, load = run_under(mended.async_client(), act, patience=5.0)
-        tell_case("Xid 79", watch, load)
+        finding = find(NODE, "xid.79")
+        tell_case("Xid 79, in every run", watch, load, expected="hardware: reboot, leaves", finding=finding)
     assert not find_lost(load)
-    finding = find(NODE, "xid.79")
     assert finding
     assert (finding["entity"], finding["measure"]) == ("gpu0", "reboot")
     said = dsops("why", NODE)
@@ -143,28 +149,42 @@ def test_a_gpu_that_left_the_bus_takes_its_server_out_of_traffic_at_once(mended:
 
 @pytest.mark.thorough
 def test_contained_memory_errors_twice_ask_for_a_reset(mended: Service) -> None:
-    assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
-    wait("the first", lambda: (find(NODE, "xid.94") or {}).get("measure") == "restart", seconds=10)
-    time.sleep(6)  # drivers repeat themselves: within 5 s they are one
-    assert read_agent(NODE)["ejected"] is None
-    assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
-    wait("the second", lambda: (find(NODE, "xid.94") or {}).get("measure") == "reset", seconds=10)
-    wait("it leaves", lambda: read_agent(NODE)["ejected"] is not None, seconds=10)
+    with Watch(NODE) as watch:
+
+        def act() -> None:
+            assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
+            wait("the first", lambda: (find(NODE, "xid.94") or {}).get("measure") == "restart", seconds=10)
+            time.sleep(6)  # drivers repeat themselves: within 5 s they are one
+            assert read_agent(NODE)["ejected"] is None
+            watch.begin()
+            assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
+            wait("the second", lambda: (find(NODE, "xid.94") or {}).get("measure") == "reset", seconds=10)
+            watch.wait("healthz", lambda status: status != 200, seconds=10)
+
+        _, load = run_under(mended.async_client(), act, patience=5.0)
+        finding = find(NODE, "xid.94")
+        tell_case("Xid 94 twice", watch, load, expected="hardware: reset, leaves", finding=finding)
+    assert not find_lost(load)
 
 
 @pytest.mark.thorough
 def test_the_same_fault_on_all_nodes_leaves_the_service_alive(fleet: Service) -> None:
     """A driver's fault on all of them: some leave, never all; nobody changes a release for it."""
     releases = {node: read_agent(node)["release"] for node in GPUS}
+    watch = Watch(GPUS[0])
 
     def act() -> None:
+        watch.begin()
         for node in GPUS:
             assert dsops("lab", "fault", node, "xid", "119").returncode == 0
         wait("a breaker says that it stays", lambda: any(find(node, "node.breaker") for node in GPUS), seconds=60)
         time.sleep(2 * WATCHED)
 
     try:
-        _, load = run_under(fleet.async_client(), act, patience=5.0)
+        with watch:
+            _, load = run_under(fleet.async_client(), act, patience=5.0)
+        finding = find(GPUS[0], "xid.119")
+        tell_case("Xid 119 on all three nodes", watch, load, expected="hardware: some stay", finding=finding)
         out = [node for node in GPUS if read_agent(node)["ejected"] is not None]
         print(f"{len(load.asked)} requests, {len(find_lost(load))} lost; out of traffic: {', '.join(out) or 'none'}")
         assert len(out) < len(GPUS)

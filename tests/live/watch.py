@@ -1,10 +1,11 @@
 """Watches one node from outside while a test breaks it, and tells in one line what came when."""
 
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -108,25 +109,41 @@ class Watch:
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: seconds from the onset, None where it did not come."""
+    """One line of the table: seconds from the onset, None where it did not come. test: that tells if it was right."""
 
     name: str
-    first_bad: float | None
+    expected: str
+    found: float | None
     ejected: float | None
     acted: float | None
     admitted: float | None
     failed: int
     asked: int
     decision: str
+    test: str
 
-    def render(self) -> str:
-        times = (self.first_bad, self.ejected, self.acted, self.admitted)
-        told = "".join(f"{'-' if at is None else f'{at:+.2f} s':>11}" for at in times)
-        return f"{self.name:<46}{told}  {self.failed:>4} of {self.asked:<5}  {self.decision}"
+    def render(self, verdict: str = "") -> str:
+        times = (self.found, self.ejected, self.acted, self.admitted)
+        told = "".join(f"{'-' if at is None else f'{at:+.2f} s':>10}" for at in times)
+        lost = f"{self.failed:>4} of {self.asked:<5}"
+        return f"{self.name:<48}{self.expected:<24}{told}  {lost}  {verdict:<6} {self.decision}".rstrip()
 
 
-HEAD = f"{'case':<46}{'first BAD':>11}{'ejected':>11}{'acted':>11}{'admitted':>11}  {'failed':<13}  decision"
+HEAD = (
+    f"{'drill':<48}{'expected':<24}{'found':>10}{'ejected':>10}{'acted':>10}{'admitted':>10}"
+    f"  {'lost':<13}  {'':<6} done"
+)
 CASES: list[Case] = []
+
+
+def render_cases(failed: Collection[str]) -> list[str]:
+    """The table of all cases. failed: the tests that did not pass."""
+    lines = [HEAD]
+    for case in CASES:
+        lines.append(case.render("WRONG" if case.test in failed else "right"))
+    wrong = sum(case.test in failed for case in CASES)
+    lost, asked = sum(case.failed for case in CASES), sum(case.asked for case in CASES)
+    return [*lines, f"{len(CASES)} drills, {len(CASES) - wrong} right; {asked} requests, {lost} of them lost"]
 
 
 def find_why(node: str) -> dict[str, Any]:
@@ -143,8 +160,10 @@ def read_history(node: str, *, limit: int = 200) -> list[dict[str, Any]]:
     return entries
 
 
-def tell_case(name: str, watch: Watch, load: Load | None) -> Case:
-    """Makes the line of a case, prints it and keeps it for the end of the run."""
+def tell_case(
+    name: str, watch: Watch, load: Load | None, *, expected: str = "", finding: dict[str, Any] | None = None
+) -> Case:
+    """Makes the line of a case, prints it and keeps it for the end of the run. finding: what a check found."""
     why = find_why(watch.node)
     mine = why if why and why["began"] >= watch.onset - 1 else {}
     moments = [(one["at"] - watch.onset, one["kind"], one["says"]) for one in mine.get("moments", [])]
@@ -153,15 +172,20 @@ def tell_case(name: str, watch: Watch, load: Load | None) -> Case:
         return next((at for at, kind, _ in moments if kind in kinds), None)
 
     out = watch.find("healthz", lambda status: status != 200)
+    decision = f"{mine['action']}; {mine['blame']}: {mine['blame_says']}" if mine else "none"
+    if finding:
+        decision = f"{finding['measure']}; {finding['blame']}: {finding['reason']}"
     case = Case(
         name,
-        first_bad=first("bad 1"),
+        expected,
+        found=finding["since"] - watch.onset if finding and finding["since"] else first("bad 1"),
         ejected=min((at for at in (first("ejected"), out) if at is not None), default=None),
         acted=next((at for at, kind, _ in reversed(moments) if kind in ACTED), None),
         admitted=first("admit", "done"),
         failed=len(find_lost(load)) if load else 0,
         asked=len(load.asked) if load else 0,
-        decision=f"{mine['action']}; {mine['blame']}: {mine['blame_says']}" if mine else "none",
+        decision=decision,
+        test=os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0],
     )
     CASES.append(case)
     print(f"{HEAD}\n{case.render()}")

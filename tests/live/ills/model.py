@@ -48,6 +48,9 @@ class Ills:
     def is_failing(self) -> bool:
         """Whether the request that is taken now fails; to be asked once of each."""
         self.taken += 1
+        kind, words = self._read()
+        if kind == "fail":
+            return self.taken % int((words or ["1"])[0]) == 0
         every = self.settings.get("fail_every", 0)
         return bool(every) and self.taken > self.settings.get("fail_after", 0) and self.taken % every == 0
 
@@ -64,6 +67,14 @@ class Ills:
 
     def is_wrong(self) -> bool:
         return self._read()[0] == "wrong" or 0 < self.settings.get("wrong_after", 0) < self.requests
+
+    def is_empty(self) -> bool:
+        """Whether answers have no text."""
+        return self._read()[0] == "empty"
+
+    def is_deaf(self) -> bool:
+        """Whether it does not end when it is asked to."""
+        return self._read()[0] == "deaf"
 
     def _is_blocked(self) -> bool:
         kind, _ = self._read()
@@ -100,6 +111,8 @@ class IllPipeline(OpenVinoPipeline):
 
     def decode(self, windows: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
         texts = super().decode(windows, skip_special_tokens=skip_special_tokens)
+        if self._ills.is_empty():
+            return [""] * len(texts)
         return [text.translate(WRONG) for text in texts] if self._ills.is_wrong() else texts
 
 
@@ -116,6 +129,11 @@ class TritonPythonModel(backend.TritonPythonModel):
     def execute(self, requests: list[Any]) -> None:
         self._ills.count(len(requests))
         super().execute(requests)
+
+    def finalize(self) -> None:
+        while self._ills.is_deaf():
+            time.sleep(LOOK_S)
+        super().finalize()
 
     def _take(self, request: Any, reply: Any) -> None:
         if self._ills.is_failing():
