@@ -11,7 +11,9 @@ from dsops.node.agent.history import History
 from dsops.node.agent.hosting import Hosting, find_places
 from dsops.node.agent.loop import Clock, Loop
 from dsops.node.run import Done
-from dsops.node.sources.machine import MachineReader
+from dsops.node.sources.cgroups import Use
+from dsops.node.sources.disks import Disk
+from dsops.node.sources.machine import Machine, MachineReader
 from dsops.node.sources.slots import Ports
 from dsops.node.sources.units import Unit
 
@@ -103,6 +105,27 @@ def test_units_that_systemd_does_not_tell_of_do_not_count(tmp_path: Path) -> Non
     seen = hosting.see({name: Unit(name, "active", restarts=5)}, ticks=120.0)
     assert seen.restarts.grown(name, 600) == 2
     hosting.close()
+
+
+def test_the_memory_of_a_slot_is_read_where_systemd_says_and_the_disk_of_the_store_too(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.write("sys/fs/cgroup/system.slice/x/memory.stat", "anon 7\nshmem 5\n")
+    server.write("sys/fs/cgroup/system.slice/x/memory.max", "max\n")
+    now, name = [1000.0], SLOTS[0].unit
+    hosting = make_hosting(make_config(tmp_path, slots=SLOTS), now)
+    units = {name: Unit(name, "active", cgroup="/system.slice/x")}
+
+    async def story() -> Machine:
+        hosting.see(units, ticks=now[0])
+        await hosting.read()
+        return hosting.see(units, ticks=now[0]).machine
+
+    machine = asyncio.run(story())
+    hosting.close()
+    assert machine.uses == {name: Use(12)}
+    disk = machine.disks["/var/lib/dsops"]
+    assert isinstance(disk, Disk)
+    assert (disk.name, disk.is_rotational) == ("nvme0n1", False)
 
 
 def test_which_file_systems_a_node_needs(tmp_path: Path) -> None:

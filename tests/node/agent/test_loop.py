@@ -15,9 +15,10 @@ from dsops.core.errors import DsopsError
 from dsops.core.state import Active, Held, Kind, Move, NodeState, Policy, Stage, Step
 from dsops.core.status import NodeStatus, ReleaseState, Verdict
 from dsops.node.agent.app import build_app
+from dsops.node.agent.checklist import find_checklist
 from dsops.node.agent.config import AgentConfig, GatewayConfig, GpuConfig, ProbeConfig
 from dsops.node.agent.history import History
-from dsops.node.agent.loop import Loop
+from dsops.node.agent.loop import Clock, Loop
 from dsops.node.run import Done
 from dsops.node.sources.slots import Ports
 from dsops.node.store.disk import Disk
@@ -26,6 +27,7 @@ from starlette.testclient import TestClient
 
 from tests.node.agent.fake_node import FakeNode, run_node
 from tests.node.agent.releases import make_release
+from tests.node.sources.talker import END, HEAD, chunk, event
 
 
 class Server:
@@ -89,7 +91,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
 
-    def make_loop(self, fake: FakeNode) -> Loop:
+    def make_loop(self, fake: FakeNode, clock: Clock | None = None) -> Loop:
         config = AgentConfig(
             "gpu1",
             "gpu",
@@ -104,7 +106,7 @@ class Server:
         )
         history = History(self.folder / "history.db")
         config = replace(config, **self.config)
-        return Loop(config, run=self.show, policy=Policy(), ask_helper=self.ask_helper, history=history)
+        return Loop(config, run=self.show, policy=Policy(), ask_helper=self.ask_helper, history=history, clock=clock)
 
     async def until(self, holds: Callable[[], bool], *, within: float = 8.0) -> float:
         began = time.perf_counter()
@@ -298,3 +300,51 @@ def test_nothing_has_happened_is_said_so(tmp_path: Path) -> None:
     assert client.get("/v1/why").status_code == 404
     assert "nothing has happened" in client.get("/v1/why").json()["reason"]
     assert client.get("/v1/history").json() == {"entries": [], "trouble": ""}
+
+
+class Babbler(FakeNode):
+    """Says one thing over and over, and tells of a queue."""
+
+    async def answer(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> None:
+        if path == "/metrics":
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\ndsops_engine_waiting 3\n")
+        else:
+            await super().answer(writer, path, body)
+
+    async def generate(self, writer: asyncio.StreamWriter, prompt: str, render: Any) -> None:
+        writer.write(HEAD + chunk(event(**render("!" * 40, {"finish_reason": "stop"}))) + END)
+
+
+def test_what_its_engine_says_over_and_over_is_told_beside_that_it_is_wrong(server: Server) -> None:
+    """Ticks five seconds apart, on a clock that the test moves."""
+    now = [1000.0]
+    clock = Clock(wall=lambda: 1.8e9 + now[0], ticks=lambda: now[0])
+
+    async def story() -> None:
+        async with run_node(server.folder, make=Babbler) as fake:
+            loop = server.make_loop(fake, clock)
+            for _ in range(14):
+                await loop.tick()
+                await asyncio.sleep(0.05)
+                now[0] += 5
+            checklist = find_checklist(loop)
+            assert checklist
+            assert loop.status
+            checks = {check.name: check for check in checklist.checks}
+            [item] = checks["serving.garbage"].items
+            assert (item.entity, item.verdict) == ("slot a", Verdict.BAD)
+            assert "says one thing 40 times" in item.reason
+            assert "serving.garbage" in {one.code for one in loop.status.findings}
+            [queue] = checks["serving.queue"].items
+            assert (queue.verdict, queue.value) == (Verdict.OK, 3.0)
+            # The played gateway answers something else there.
+            assert {item.verdict for item in checks["serving.errors"].items} == {Verdict.UNKNOWN}
+            why = {name: check.skipped for name, check in checks.items() if check.skipped}
+            assert "has a passport" in why["serving.speed"]
+            assert "no engine here tells" in why["serving.kv_cache"]
+            assert "no control group" in why["serving.memory_creep"]
+            await loop.close()
+        server.process.kill()
+        server.process.wait()
+
+    asyncio.run(story())

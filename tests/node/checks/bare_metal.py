@@ -1,6 +1,7 @@
 """A server's /proc and /sys as files, all healthy, which a test spoils; and its days in seconds."""
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from dsops.node.sources.units import Unit
 
 RULES = get_shipped()
 WALL = 1.8e9
+BOOT, DOWN = b"reboot", b"shutdown"
 STORE, COLD = "/var/lib/dsops", "/var/lib/dsops-cold"
 CARD = "sys/class/net/eth0"
 PORT = "sys/class/infiniband/mlx5_0/ports/1"
@@ -30,7 +32,7 @@ FILES = {
     "proc/pressure/memory": "some avg10=0.00 avg60=1.00 avg300=0.00 total=5\nfull avg10=0.00 avg60=0.50 total=3\n",
     # As the agent sees it below ProtectSystem=strict: every mount is `ro`, the file systems behind are not.
     MOUNTS: (
-        "27 1 254:0 / / ro,relatime - ext4 /dev/sda1 rw,errors=remount-ro\n"
+        "27 1 8:1 / / ro,relatime - ext4 /dev/sda1 rw,errors=remount-ro\n"
         "58 27 259:1 / /var/lib/dsops ro,nosuid shared:4 - xfs /dev/nvme0n1 rw,attr2\n"
         "59 27 8:16 / /var/lib/dsops-cold rw - xfs /dev/sdb rw\n"
         "60 27 0:50 / /run/lab\\040disk ro - tmpfs tmpfs ro\n"
@@ -41,6 +43,13 @@ FILES = {
         "md1 : active raid0 nvme1n1[1] nvme0n1[0]\n      7813770240 blocks super 1.2 512k chunks\n\n"
         "unused devices: <none>\n"
     ),
+    "proc/pressure/cpu": "some avg10=0.00 avg60=20.00 avg300=0.00 total=5\nfull avg10=0.00 avg60=0.00 total=3\n",
+    "proc/diskstats": (
+        "   8       1 sda1 100 0 800 1000 50 0 400 500 0 900 1500 0 0 0 0\n"
+        " 259       1 nvme0n1 1000 0 8000 300 500 0 4000 200 0 400 500 0 0 0 0\n"
+        "   8      16 sdb 10 0 80 100 5 0 40 50 0 90 150 0 0 0 0\n"
+    ),
+    "sys/class/block/nvme0n1/queue/rotational": "0\n",
     "proc/sys/fs/file-nr": "4000\t0\t100000\n",
     "proc/sys/net/netfilter/nf_conntrack_count": "10\n",
     "proc/sys/net/netfilter/nf_conntrack_max": "1000\n",
@@ -77,6 +86,13 @@ FILES = {
 Change = Callable[["Server"], object]
 
 
+def make_utmp(user: bytes, seconds: int) -> bytes:
+    """One record of wtmp as glibc lays it out on x86-64."""
+    kind = 2 if user == BOOT else 1
+    words = (kind, 0, b"~", b"~~", user, b"6.1", 0, 0, 0, seconds, 0, b"", b"")
+    return struct.pack("<hxxi32s4s32s256shhiii16s20s", *words)
+
+
 def leave(server: "Server") -> None:
     """Nothing changes."""
 
@@ -101,6 +117,7 @@ class Server:
         for name, text in FILES.items():
             self.write(name, text)
         os.utime(self.root / "sys/fs/pstore/dmesg-old", (WALL - 9e5, WALL - 9e5))
+        self.log_boots(BOOT, DOWN, BOOT)
         self.checkup = Checkup(RULES, checks=self.checks)
         self.checkup.take_kept(None, boot=self.boot)
         self._restarts = Counters()
@@ -108,8 +125,8 @@ class Server:
 
     def start_agent(self) -> None:
         """Readers remember nothing of an earlier life."""
-        self._machine = MachineReader(self.root, ticks=lambda: self.now, ask_clock=lambda: self.clock())
         paths = {"/": False, STORE: False, COLD: True}
+        self._machine = MachineReader(self.root, paths=paths, ticks=lambda: self.now, ask_clock=lambda: self.clock())
         self._storage = StorageReader(self.root, paths, ticks=lambda: self.now, statvfs=self._statvfs)
 
     def write(self, name: str, text: str) -> None:
@@ -127,6 +144,14 @@ class Server:
         """It cannot be read any more, and says something else than that it is not there."""
         (self.root / name).unlink()
         (self.root / name).mkdir()
+
+    def log_boots(self, *marks: bytes) -> None:
+        """wtmp, as systemd writes it; its last mark is of this boot."""
+        path = self.root / "var/log/wtmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        began = int(self.boots[-1])
+        records = [make_utmp(mark, began - 50 * (len(marks) - 1 - n)) for n, mark in enumerate(marks)]
+        path.write_bytes(b"".join(records))
 
     def see(self) -> HostSeen:
         self._machine.boots = self.boots

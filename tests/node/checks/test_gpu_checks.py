@@ -37,6 +37,8 @@ def grow(per_second: float) -> Callable[[int], float]:
 
 
 PER_LANE = {"pcie_generation_max": 4.0, "pcie_generation": 4.0}
+# From Blackwell on.
+LINKS = {"nvlink_recoveries": 0.0, "nvlink_failed_recoveries": 0.0, "nvlink_faults": 0.0}
 CASES = (
     Case("gpu.recovery_action", {"recovery_action": 1.0}, ("recovery_action",), Measure.RESET),
     Case("gpu.recovery_action", {"recovery_action": 2.0}, ("recovery_action",), Measure.REBOOT),
@@ -74,6 +76,9 @@ CASES = (
     Case("nvlink.down", {"nvlinks_active": 17.0}, ("nvlinks_active",), Measure.RESET),
     Case("nvlink.errors", {"nvlink_replays": grow(0.2)}, ("nvlink_replays", "nvlink_crc")),
     Case("nvlink.errors", {"nvlink_crc": grow(110)}, ("nvlink_replays", "nvlink_crc")),
+    Case("nvlink.recoveries", {**LINKS, "nvlink_recoveries": grow(0.04)}, tuple(LINKS)),
+    Case("nvlink.recoveries", {**LINKS, "nvlink_failed_recoveries": grow(0.02)}, tuple(LINKS)),
+    Case("nvlink.recoveries", {**LINKS, "nvlink_faults": grow(0.2)}, tuple(LINKS)),
     Case("fabric.state", {"fabric_state": 1.0}, ("fabric_state", "fabric_status", "fabric_summary")),
     Case("fabric.state", {"fabric_status": 999.0}, ("fabric_state", "fabric_status", "fabric_summary")),
     Case("fabric.state", {"fabric_summary": 2.0}, ("fabric_state", "fabric_status", "fabric_summary")),
@@ -90,7 +95,15 @@ CASES = (
 # What an H100 does not have.
 PAGES = {"retired_sbe": 0.0, "retired_dbe": 0.0, "retired_pending": 0.0}
 # Over a while: what flaps for long enough is one.
-COUNTED = ("gpu.ecc_dbe", "gpu.ecc_sbe_rate", "gpu.throttle_hw", "gpu.throttle_sw", "nvlink.errors", "pcie.replays")
+COUNTED = (
+    *("gpu.ecc_dbe", "gpu.ecc_sbe_rate", "gpu.throttle_hw", "gpu.throttle_sw"),
+    *("nvlink.errors", "nvlink.recoveries", "pcie.replays"),
+)
+
+
+def find_healthy(case: Case) -> Changes:
+    """A GPU that has what the case is about, and is well."""
+    return {"gpu.retired_pages": PAGES, "nvlink.recoveries": LINKS}.get(case.code, {"utilization": 90.0})
 
 
 def name_case(case: Case) -> str:
@@ -111,9 +124,10 @@ def test_healthy_gpus_have_nothing_for_long() -> None:
     seen = list_verdicts(bed)
     assert seen[Verdict.BAD] == seen[Verdict.UNKNOWN] == set()
     every = {code for check in gpus.CHECKS for code in check.codes}
-    assert every - seen[Verdict.OK] == {"gpu.retired_pages"}
+    assert every - seen[Verdict.OK] == {"gpu.retired_pages", "nvlink.recoveries"}
     assert bed.checkup.skipped == {
-        "gpu.retired_pages": "no GPU here tells retired pages: those from Ampere on have none"
+        "gpu.retired_pages": "no GPU here tells retired pages: those from Ampere on have none",
+        "nvlink.recoveries": "no GPU here tells recoveries of NVLinks: those before Blackwell have none",
     }
 
 
@@ -133,13 +147,13 @@ def test_it_is_over_when_it_is_mended(case: Case) -> None:
     bed.sweep_so(case.changes, seconds=LONG)
     # A counter stands still where it was; all else is as before.
     last = {key: change(int(LONG / SECONDS)) for key, change in case.changes.items() if callable(change)}
-    healthy = PAGES if case.code == "gpu.retired_pages" else {"utilization": 90.0}
+    healthy = find_healthy(case)
     assert bed.sweep_so({**healthy, **last}, seconds=2000.0) == {}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.code not in COUNTED], ids=name_case)
 def test_what_comes_and_goes_with_each_sweep_is_none(case: Case) -> None:
-    healthy = PAGES if case.code == "gpu.retired_pages" else {"utilization": 90.0}
+    healthy = find_healthy(case)
     bed = Bed(code=case.code)
     for sweep in range(100):
         bed.sweep(make_reading(case.changes if sweep % 2 else healthy))
@@ -150,7 +164,7 @@ def test_what_comes_and_goes_with_each_sweep_is_none(case: Case) -> None:
 def test_what_cannot_be_read_is_unknown_and_no_more_than_told(case: Case) -> None:
     for key in case.reads:
         bed = Bed(code=case.code)
-        base = PAGES if case.code == "gpu.retired_pages" else {"utilization": 90.0}
+        base = find_healthy(case)
         found = bed.sweep_so({**base, key: BROKEN}, seconds=100.0)
         assert bed.get_verdict(case.code, case.entity) is Verdict.UNKNOWN, key
         told = found[f"{case.entity} {case.code}"]

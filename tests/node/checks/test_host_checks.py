@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dsops.core.checks import ORDER, Kind
-from dsops.core.status import Condition, Measure, Verdict
+from dsops.core.status import Condition, Measure, Phase, Slot, Verdict
 from dsops.node.checks.check import look
 from dsops.node.checks.host import CHECKS
 from dsops.node.checks.host.judging import find_card
@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.node.checks.bare_metal import (
+    BOOT,
     CARD,
     COLD,
+    DOWN,
     FILES,
     MOUNTS,
     PCI,
@@ -33,11 +35,13 @@ from tests.node.checks.bare_metal import (
     Change,
     Server,
     leave,
+    make_utmp,
     raise_counter,
 )
 
 LATE, WELL = Clock(is_followed=False), Clock(is_followed=True, error_seconds=0.01)
 STATS = f"{CARD}/statistics"
+STATS_OF_DISKS = "proc/diskstats"
 EDAC = "sys/devices/system/edac/mc/mc0"
 TRACK = "proc/sys/net/netfilter/nf_conntrack"
 COR = f"{PCI}/aer_dev_correctable"
@@ -62,6 +66,25 @@ def set_free(path: str, bytes_: float, inodes: float = 500.0) -> Change:
 def restart(server: Server) -> None:
     unit = server.units["triton@a.service"]
     server.set_unit(restarts=unit.restarts + 1, started=server.now)
+
+
+def use_disk(done: int, wait_ms: int, *, busy_ms: int = 100, name: str = "nvme0n1", in_flight: int = 0) -> Change:
+    """A disk gets so much done with every step."""
+
+    def change(server: Server) -> None:
+        rows = [line.split() for line in (server.root / STATS_OF_DISKS).read_text().splitlines()]
+        [row] = [row for row in rows if row[2] == name]
+        for place, by in ((3, done), (6, wait_ms), (12, busy_ms)):
+            row[place] = str(int(row[place]) + by)
+        row[11] = str(in_flight)
+        server.write(STATS_OF_DISKS, "".join(f"{' '.join(row)}\n" for row in rows))
+
+    return change
+
+
+def hold_requests(count: int) -> Change:
+    """So many are with the disk, and nothing comes back."""
+    return use_disk(0, 0, busy_ms=0, in_flight=count)
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,11 @@ FAULTS = (
     Fault(f"{STORE} storage.full", set_free(STORE, 3), late=5, mend=set_free(STORE, 500)),
     Fault("/ storage.inodes_low", set_free("/", 500, 49.9), early=290, late=320, mend=set_free("/", 500)),
     Fault("/ storage.inodes_full", set_free("/", 500, 0.5), late=5, mend=set_free("/", 500)),
+    Fault(f"{STORE} storage.stuck", hold_requests(9), mend=hold_requests(0), early=25, late=90, over=120),
+    Fault(f"{STORE} storage.slow", grow=use_disk(200, 30000), early=175, late=260, over=700),
+    Fault("/ storage.slow", grow=use_disk(200, 120000, name="sda1"), early=175, late=260, over=700),
+    Fault(f"{STORE} storage.busy", grow=use_disk(500, 10, busy_ms=4900), early=1795, late=2200, over=1000),
+    Fault("cpu host.cpu", **toggle("proc/pressure/cpu", "avg60=20.00", "avg60=80.00"), early=595, late=620),
     Fault("raid storage.raid", **toggle("proc/mdstat", "[2/2] [UU]", "[2/1] [U_]"), early=5),
     Fault("raid storage.raid", **toggle("proc/mdstat", "sdb2[1]", "sdb2[1](F)"), early=5),
     Fault("raid storage.raid", **toggle("proc/mdstat", "md1 : active", "md1 : broken"), early=5),
@@ -173,6 +201,7 @@ BESIDE = {
     f"{CARD}/device/vendor",
     "sys/class/net/veth0/operstate",
     "sys/fs/pstore/dmesg-old",
+    "sys/class/block/nvme0n1/queue/rotational",
     f"{EDAC}/ue_count",
 }
 
@@ -210,6 +239,8 @@ def find_ok(server: Server) -> set[tuple[str, str]]:
         ("proc/mdstat", "raid storage.raid"),
         ("proc/meminfo", "memory host.memory"),
         ("proc/pressure/memory", "memory host.stalled"),
+        ("proc/pressure/cpu", "cpu host.cpu"),
+        (STATS_OF_DISKS, f"{STORE} storage.stuck"),
         ("proc/vmstat", "memory host.swap"),
         ("proc/vmstat", "host host.oom"),
         (f"{EDAC}/ue_count", "mc0 host.edac"),
@@ -360,6 +391,63 @@ def test_a_panic_is_told_once_a_boot_and_two_in_a_day_take_the_server_out_of_tra
     assert server.live(300, step=15) == set()
 
 
+def reboot(server: Server, name: str, *marks: bytes) -> None:
+    server.now += 600
+    server.boot, server.boots = name, (*server.boots, WALL + server.now)
+    server.log_boots(*marks)
+    server.checkup.take_kept(server.checkup.keep(), boot=name)
+    server.start_agent()
+
+
+def test_a_boot_without_a_shutdown_before_is_told_and_two_in_a_day_are_an_alert(server: Server) -> None:
+    reboot(server, "b2", BOOT, DOWN, BOOT, BOOT)
+    assert server.live(60) == {"kernel host.crash"}
+    assert [(one.measure, one.condition) for one in server.find()] == [(Measure.NONE, Condition.OK)]
+    reboot(server, "b3", BOOT, BOOT)
+    assert server.live(60) == {"kernel host.crash"}
+    assert [one.measure for one in server.find()] == [Measure.ALERT]
+    reboot(server, "b4", BOOT, BOOT, DOWN, BOOT)
+    assert server.live(60) == set()
+
+
+def test_a_panic_says_more_than_that_there_was_no_shutdown(server: Server) -> None:
+    server.write("sys/fs/pstore/dmesg-1", "")
+    os.utime(server.root / "sys/fs/pstore/dmesg-1", (WALL + server.now,) * 2)
+    reboot(server, "b2", BOOT, BOOT)
+    assert server.live(60) == {"kernel host.panic"}
+
+
+def test_what_wtmp_does_not_tell_is_no_crash_and_no_proof(server: Server) -> None:
+    path = server.root / "var/log/wtmp"
+    for content, why in (
+        (b"", "does not tell of this boot"),
+        (make_utmp(BOOT, int(WALL - 9000)), "does not tell of this boot"),
+        (make_utmp(BOOT, int(WALL)), "does not tell of a boot before this one"),
+        (b"rubbish", "does not tell of this boot"),
+    ):
+        path.write_bytes(content)
+        server.start_agent()
+        server.live(5)
+        assert why in server.checkup.skipped["host.crash"]
+    server.break_file("var/log/wtmp")
+    server.live(70)
+    assert {one.status for one in server.find()} == {Verdict.UNKNOWN}
+    assert [one.code for one in server.find()] == ["host.crash"]
+
+
+def test_a_disk_that_cannot_be_found_is_skipped_and_one_with_few_requests_is_not_slow(server: Server) -> None:
+    assert server.live(400, use_disk(4, 60000)) == set()
+    server.write(STATS_OF_DISKS, "")
+    server.live(5)
+    assert "no disk of its own" in server.checkup.skipped["storage.disk"]
+
+
+def test_an_engine_may_use_up_the_cpu_that_it_computes_on(server: Server) -> None:
+    scene = replace(server.find_scene(), expected_gpus=0, slots=(Slot("a", "r1", "active", Phase.SERVING, ""),))
+    assert "computes on this CPU" in look(CHECKS, scene).skipped["host.cpu"]
+    assert "host.cpu" not in look(CHECKS, replace(scene, expected_gpus=8)).skipped
+
+
 def test_many_boots_in_a_day_are_told_until_the_day_is_over(server: Server) -> None:
     server.boots = tuple(WALL + 1000 + 60 * n for n in range(6))
     assert server.live(30) == set()
@@ -436,7 +524,8 @@ def test_nothing_here_excuses_a_release_but_a_disk_that_takes_no_more() -> None:
     codes = [code for check in CHECKS for code in check.codes]
     excuse = {code for code in codes if RULES.rules[code].find_excuse(RULES.rules[code].measure)}
     assert excuse == {"storage.readonly", "storage.full", "storage.inodes_full"}
-    assert {code for code in codes if RULES.rules[code].kind is Kind.EVENT} == {"host.oom", "host.edac", "host.panic"}
+    events = {code for code in codes if RULES.rules[code].kind is Kind.EVENT}
+    assert events == {"host.oom", "host.edac", "host.panic", "host.crash"}
 
 
 def test_a_gpu_is_known_by_its_name_and_another_card_by_its_address(server: Server) -> None:

@@ -11,6 +11,7 @@ from dsops.node.sources.unread import Unread
 from tests.node.sources.fake_nvml import FakeNvml
 
 OLD = {"retired_sbe", "retired_dbe", "retired_pending"}
+NEWER = {"nvlink_recoveries", "nvlink_failed_recoveries", "nvlink_faults"}
 CALLS: dict[str | int, set[str]] = {
     "nvmlDeviceGetPowerUsage": {"power"},
     "nvmlDeviceGetEccMode": {"ecc_mode", "ecc_mode_pending"},
@@ -37,7 +38,7 @@ def read(nvml: FakeNvml, gpu: int = 0) -> dict[str, Value]:
 
 def test_a_healthy_gpu_tells_all_but_what_only_older_ones_have() -> None:
     values = read(FakeNvml())
-    assert set(values) == set(KEYS) - OLD
+    assert set(values) == set(KEYS) - OLD - NEWER
     assert not any(value.error for value in values.values())
     assert values["vbios"].text == "96.00"
     assert values["margin_slowdown"].number == -2
@@ -58,7 +59,7 @@ def test_an_error_is_kept_as_text_and_takes_nothing_else_with_it(call: str | int
 @pytest.mark.parametrize("code", [3, 13])
 def test_what_is_not_offered_is_not_there(call: str | int, code: int) -> None:
     values = read(FakeNvml(errors={call: code}))
-    gone = {key for key in KEYS if key not in values} - OLD
+    gone = {key for key in KEYS if key not in values} - OLD - NEWER
     partly = {"nvlink_replays"} if call == 161 else set()  # the other half of the sum is there
     links = {"nvlink_replays", "nvlink_crc"} if call in WITH else set()
     assert gone == (CALLS[call] - OLD - partly) | links
@@ -86,6 +87,24 @@ def test_a_gpu_of_which_nothing_can_be_read_is_one_that_does_not_answer() -> Non
     assert reading.gpus == ()
 
 
+def test_a_blackwell_tells_of_its_links_by_other_fields() -> None:
+    newer = dict.fromkeys((206, 207, 208, 210, 211, 214, 215), (3, 1))
+    values = read(FakeNvml(errors=dict.fromkeys((161, 162, 163), 3), fields=newer))
+    assert not values.keys() & {"nvlink_replays", "nvlink_crc"}
+    assert {key: values[key].number for key in NEWER} == {
+        "nvlink_recoveries": 18, "nvlink_failed_recoveries": 18, "nvlink_faults": 90,
+    }  # fmt: skip
+    broken = read(FakeNvml(errors={**dict.fromkeys((161, 162, 163), 3), 208: 999}, fields=newer))
+    assert broken["nvlink_faults"].error == "error 999"
+    assert broken["nvlink_recoveries"].number == 18
+
+
+def test_the_newer_fields_are_not_asked_of_a_gpu_that_has_the_older_ones() -> None:
+    nvml = FakeNvml(count=1)
+    read_gpus(nvml)
+    assert nvml.calls.count("nvmlDeviceGetFieldValues") == 2
+
+
 def test_a_binding_that_answers_in_another_way_breaks_one_value_only() -> None:
     values = read(FakeNvml(answers={"nvmlDeviceGetEccMode": 5, "nvmlDeviceGetRemappedRows": (1, 2)}))
     broken = {key for key, value in values.items() if value.error}
@@ -110,7 +129,7 @@ def test_what_takes_long_is_read_again_after_a_while_only() -> None:
     def count() -> tuple[int, int]:
         nvml.calls.clear()
         reading = read_gpus(nvml, earlier)
-        assert {value.key for value in reading.values} == set(KEYS) - OLD
+        assert {value.key for value in reading.values} == set(KEYS) - OLD - NEWER
         return nvml.calls.count("nvmlDeviceValidateInforom"), nvml.calls.count("nvmlDeviceGetFieldValues")
 
     assert count() == (1, 2)

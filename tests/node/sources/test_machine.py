@@ -12,7 +12,7 @@ from dsops.node.sources.kernel_state import Quota, read_files_open, read_stuck
 from dsops.node.sources.links import Link, count_ports, read_links, read_ports
 from dsops.node.sources.machine import MachineReader, StorageReader, is_container
 from dsops.node.sources.memory import Memory, read_memory
-from dsops.node.sources.storage import Array, find_mount, read_arrays
+from dsops.node.sources.storage import Array, Mount, find_mount, read_arrays
 from dsops.node.sources.timekeeping import Clock, ask_chrony, parse_tracking, read_clock
 from dsops.node.sources.unread import Unread, attempt
 
@@ -55,7 +55,8 @@ def test_this_very_machine_is_read_without_an_error() -> None:
     ],
 )
 def test_what_a_sandbox_or_a_bind_made_read_only_is_no_broken_disk(path: str, mount: tuple[str, bool]) -> None:
-    assert find_mount(NSPAWN, path) == mount
+    found = find_mount(NSPAWN, path)
+    assert (found.point, found.is_readonly) == mount
 
 
 @pytest.mark.parametrize(
@@ -67,12 +68,12 @@ def test_what_a_sandbox_or_a_bind_made_read_only_is_no_broken_disk(path: str, mo
     ],
 )
 def test_the_file_systems_own_word_counts(line: str, is_readonly: bool) -> None:
-    assert find_mount(line, "/") == ("/", is_readonly)
+    assert find_mount(line, "/").is_readonly == is_readonly
 
 
 def test_the_last_mount_on_a_place_is_the_one_that_is_seen() -> None:
     lines = "1 0 8:1 / / rw - ext4 a rw\n2 1 8:2 / /data rw - ext4 b rw\n3 2 8:3 / /data rw - ext4 c ro\n"
-    assert find_mount(lines, "/data") == ("/data", True)
+    assert find_mount(lines, "/data") == Mount("/data", True, "8:3", "c")
 
 
 def test_arrays_of_a_raid_by_what_mdstat_says(tmp_path: Path) -> None:

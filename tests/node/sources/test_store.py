@@ -57,8 +57,11 @@ def test_all_of_a_nodes_files_are_one_reading(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     (tmp_path / "slots/a").symlink_to(f"../releases/{release}")
     (tmp_path / "lanes/l50").symlink_to("../slots/a")
+    (tmp_path / "passports").mkdir()
+    (tmp_path / f"passports/{release}.json").write_text("rubbish")
     reader = FilesReader(root=Path("/"), state=tmp_path, slots=("a", "b"), lane="l50")
     files = reader.read()
+    assert [len(papers.damage) for papers in files.passports.values()] == [1]
     assert (files.stable_slot, files.slot_releases) == ("a", {"a": release, "b": ""})
     assert files.golden is not None
     assert len(files.golden.prompts) == 3

@@ -17,6 +17,7 @@ ExecMainStatus=0
 NRestarts=2
 MainPID=4711
 ExecMainStartTimestampMonotonic=12500000
+ControlGroup=/system.slice/system-triton.slice/triton@a.service
 
 Id=triton@b.service
 LoadState=loaded
@@ -40,7 +41,8 @@ def test_units_are_read_in_the_order_asked() -> None:
     assert [units[n].is_running for n in NAMES] == [True, False, False]
     assert units["triton@a.service"].restarts == 2
     assert (units["triton@a.service"].pid, units["triton@a.service"].started) == (4711, 12.5)
-    assert units["triton@b.service"].pid == 0
+    assert units["triton@a.service"].cgroup == "/system.slice/system-triton.slice/triton@a.service"
+    assert (units["triton@b.service"].pid, units["triton@b.service"].cgroup) == (0, "")
     assert units["triton@b.service"].says == "triton@b.service is failed (exit-code, exit 1)"
     assert units["gone.service"].says == "gone.service is not installed"
 

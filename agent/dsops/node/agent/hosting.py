@@ -28,8 +28,9 @@ class Hosting:
     def __init__(self, config: AgentConfig, *, ticks: Callable[[], float], wall: Callable[[], float]) -> None:
         self._config = config
         self._wall = wall
-        self._machine = MachineReader(Path(config.root), ticks=ticks)
-        self._storage = StorageReader(Path(config.root), find_places(config), ticks=ticks)
+        places = find_places(config)
+        self._machine = MachineReader(Path(config.root), paths=places, ticks=ticks)
+        self._storage = StorageReader(Path(config.root), places, ticks=ticks)
         self._patient: Patient[Machine] = Patient("/proc or /sys", seconds=SECONDS)
         self._disks: Patient[Storage] = Patient("a file system", seconds=SECONDS)
         self._now: tuple[Machine, Storage] = (Machine(), Storage())
@@ -55,6 +56,7 @@ class Hosting:
     def see(self, units: Mapping[str, Unit], *, ticks: float) -> HostSeen:
         """With the units of the slots, as of this tick."""
         slots = {ports.unit: units[ports.unit] for ports in self._config.slots if ports.unit in units}
+        self._machine.cgroups = {name: unit.cgroup for name, unit in slots.items()}
         counts = {name: unit.restarts for name, unit in slots.items() if unit.active != UNKNOWN}
         self._restarts = self._restarts.add(ticks, counts)
         return HostSeen(*self._now, slots, self._restarts)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dsops.node.agent.hosting import Hosting
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.judge import judge, judge_slots, keep_since
 from dsops.node.agent.rates import Rates
+from dsops.node.agent.serving import Serving
 from dsops.node.agent.settings import Settings
 from dsops.node.agent.situation import Surroundings
 from dsops.node.agent.snapshot import Snapshot, find_seen
@@ -119,6 +120,7 @@ class Loop:
             lane=config.lane,
         )
         self._hosting = Hosting(config, ticks=self._clock.ticks, wall=self._clock.wall)
+        self._serving = Serving(config, ticks=self._clock.ticks)
         self._wake = asyncio.Event()
         self._seq: int | None = None
         self._bug = ""
@@ -208,12 +210,13 @@ class Loop:
 
     async def _read(self) -> Snapshot:
         names = [*self.config.units, *(p.unit for p in self.config.slots)]
-        units, files, answers, gateway, _ = await asyncio.gather(
+        units, files, answers, gateway, *_ = await asyncio.gather(
             self._units.read(lambda: self._read_units(names), otherwise=lambda said: find_unknown(names, said)),
             self._files.read(self._reader.read, otherwise=self._reader.otherwise),
             asyncio.gather(*(read_slot(p, timeout=self.config.answer_seconds) for p in self.config.slots)),
             self._read_gateway(),
             self._hosting.read(),
+            self._serving.read(),
         )
         slots = {p.name: a for p, a in zip(self.config.slots, answers, strict=True)}
         return self._combine(units, slots, gateway, files)
@@ -242,6 +245,7 @@ class Loop:
             baseline=papers.baseline,
             maintenance=papers.maintenance if papers.maintenance and papers.maintenance.holds(at) else None,
             papers_reason=papers.reason,
+            passports=files.passports,
         )
 
     def _read_units(self, names: list[str]) -> dict[str, Unit]:
@@ -265,6 +269,8 @@ class Loop:
     def _check(self, snapshot: Snapshot) -> Snapshot:
         """With what the checks find in it."""
         self.baseline, self.maintenance = snapshot.baseline, snapshot.maintenance
+        slots = judge_slots(self.config, snapshot)
+        host = self._hosting.see(snapshot.units, ticks=snapshot.ticks)
         self.checkup.look(
             Scene(
                 at=snapshot.at,
@@ -274,9 +280,10 @@ class Loop:
                 gpus_sample=f"{self._swept:.3f}",
                 expected_gpus=self.config.gpus.expected,
                 gpu_counters=self.gpu_counters,
-                slots=judge_slots(self.config, snapshot),
+                slots=slots,
                 limits=self.checkup.rules.limits,
-                host=self._hosting.see(snapshot.units, ticks=snapshot.ticks),
+                host=host,
+                serving=self._serving.see(slots, snapshot, machine=host.machine, hardware=self._find_hardware),
                 baseline=snapshot.baseline.values if snapshot.baseline else {},
             )
         )
@@ -288,10 +295,8 @@ class Loop:
 
     def _find_findings(self, checked: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """What the watch is told: of all checks, as of the last tick; those of the ledger as of now."""
-        codes = self.checkup.rules.rules
-        findings = self.status.findings if self.status else ()
-        others = [f for f in findings if f.code not in codes and not f.code.startswith(OWN)]
-        return hold((*others, *(f for f in checked if not f.code.startswith(OWN))), self.maintenance)
+        before = self.status.findings if self.status else ()
+        return hold(find_told(before, checked, codes=self.checkup.rules.rules), self.maintenance)
 
     # --- the watch ----------------------------------------------------------------------------------------------
 
@@ -299,6 +304,7 @@ class Loop:
         """Tells the watch, and begins what it wants."""
         if self.watch is None:
             return
+        self._serving.take(event)
         try:
             effects = self.watch.take(event)
         except Exception:
@@ -309,6 +315,7 @@ class Loop:
             self._wake.set()  # the peers ask who serves: what they hear must not be a second old
         self._keep_changes(self.watch)
         for effect in effects:
+            self._serving.begin(effect)
             self._actor.perform(effect)
 
     def _watch_over(self, snapshot: Snapshot) -> View:
@@ -464,6 +471,12 @@ class Loop:
             since=self._clock.wall(),
         )
         self.status = keep_since(changed, self.status)
+
+
+def find_told(before: Iterable[Finding], checked: Iterable[Finding], *, codes: Container[str]) -> tuple[Finding, ...]:
+    """before: all findings of the last tick. checked: of the checks, as of now; codes: that they may say."""
+    others = [one for one in before if one.code not in codes]
+    return tuple(one for one in (*others, *checked) if not one.code.startswith(OWN))
 
 
 def find_unknown(names: list[str], said: str) -> dict[str, Unit]:

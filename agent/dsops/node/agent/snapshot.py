@@ -14,6 +14,7 @@ from dsops.node.sources.golden import Golden
 from dsops.node.sources.gpus import Reading
 from dsops.node.sources.host import Host
 from dsops.node.sources.http import Answer
+from dsops.node.sources.passports import Papers
 from dsops.node.sources.slots import SlotAnswers, find_progress, judge_slot
 from dsops.node.sources.store import StoreReading
 from dsops.node.sources.units import Unit
@@ -29,7 +30,7 @@ class Snapshot:
     golden: what the active release is to be asked, golden_reason why that cannot be read; goldens: of both slots'
     releases. disk_reason: why nobody could read them. damage: release -> what is wrong with it on the disk. checked:
     what the checks found. baseline: what was normal here. maintenance: that goes on now. papers_reason: why one of the
-    two cannot be read.
+    two cannot be read. passports: of the releases in the slots.
     """
 
     at: float
@@ -52,6 +53,7 @@ class Snapshot:
     baseline: Baseline | None = None
     maintenance: Maintenance | None = None
     papers_reason: str = ""
+    passports: Mapping[str, Papers] = field(default_factory=dict)
 
 
 def find_seen(snapshot: Snapshot, gateway: GatewayStatus | None) -> Seen:

@@ -8,6 +8,7 @@ from dsops.core.status import Slot, Verdict
 from dsops.node.sources.gpu_counters import GpuCounters
 from dsops.node.sources.gpus import Reading, Sweep
 from dsops.node.sources.machine import HostSeen
+from dsops.node.sources.serving import ServingSeen
 
 BROKEN = "check.broken"
 
@@ -19,6 +20,7 @@ class Scene:
     gpus: the last sweep, gpus_sample its name; gpu_counters: what all sweeps counted. slots: where releases run.
     limits: code -> name -> threshold, from the tables and the site's own file. baseline: (entity, key) -> what was
     normal here when the server was commissioned; empty where nobody said. host: the machine itself, and systemd.
+    serving: how the releases in the slots serve.
     """
 
     at: float
@@ -32,6 +34,7 @@ class Scene:
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baseline: Mapping[tuple[str, str], float] = field(default_factory=dict)
     host: HostSeen = field(default_factory=HostSeen)
+    serving: ServingSeen = field(default_factory=ServingSeen)
 
     def limit(self, code: str, name: str) -> float:
         """A threshold; every one that a check asks for stands in a table."""

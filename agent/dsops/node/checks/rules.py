@@ -13,7 +13,7 @@ from dsops.core.decode import decode, suggest
 from dsops.core.errors import DsopsError
 
 SITE = Path("/etc/dsops/checks.toml")
-TABLES = ("rules.toml", "gpus.toml", "xid.toml", "sxid.toml", "kernel.toml", "host.toml")
+TABLES = ("rules.toml", "gpus.toml", "xid.toml", "sxid.toml", "kernel.toml", "host.toml", "serving.toml")
 # What a table says of a rule beside its own fields: how it is found, and its thresholds.
 _OTHER = ("pattern", "hint", "entity", "limits", "codes")
 LATCHED = "latched"

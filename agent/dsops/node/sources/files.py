@@ -10,6 +10,8 @@ from dsops.node.sources.damage import DamageReader
 from dsops.node.sources.golden import Golden, read_golden
 from dsops.node.sources.host import Host, read_host
 from dsops.node.sources.papers import Papers, PapersReader
+from dsops.node.sources.passports import Papers as Passports
+from dsops.node.sources.passports import PassportsReader
 from dsops.node.sources.slots import read_lane_slot, read_slot_release
 from dsops.node.sources.store import StoreReader, StoreReading
 from dsops.node.store.audit import Reach, ReachReader
@@ -22,6 +24,7 @@ class Files:
     golden: what the active release is to be asked; None when there is none, or golden_reason says why not. goldens:
     release -> the same, of those in both slots that can be read. audit: how far its chain goes. damage: release -> what
     is wrong with it on the disk, of the active one and those to go back to. papers: the baseline, and a maintenance.
+    passports: of the releases in the slots.
     """
 
     host: Host = field(default_factory=lambda: Host("", None))
@@ -35,6 +38,7 @@ class Files:
     audit: Reach = field(default_factory=lambda: Reach(is_there=False))
     damage: Mapping[str, str] = field(default_factory=dict)
     papers: Papers = field(default_factory=Papers)
+    passports: Mapping[str, Passports] = field(default_factory=dict)
 
 
 class FilesReader:
@@ -50,6 +54,7 @@ class FilesReader:
         self._goldens: dict[str, Golden] = {}
         self._damage = DamageReader(state)
         self._papers = PapersReader(state)
+        self._passports = PassportsReader(state)
         self.last = Files()
 
     def read(self) -> Files:
@@ -74,6 +79,7 @@ class FilesReader:
             audit=self._audit.read(),
             damage=self._damage.read(store.state),
             papers=self._papers.read(),
+            passports={release: self._passports.read(release) for release in releases.values() if release},
         )
         return self.last
 

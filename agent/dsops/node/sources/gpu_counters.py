@@ -9,7 +9,10 @@ from dsops.node.sources.gpus import Reading, Sweep
 from dsops.node.sources.unread import Unread
 
 # What the driver counts.
-COUNTED = ("ecc_corrected", "ecc_uncorrected", "pcie_replays", "nvlink_replays", "nvlink_crc")
+COUNTED = (
+    *("ecc_corrected", "ecc_uncorrected", "pcie_replays", "nvlink_replays", "nvlink_crc"),
+    *("nvlink_recoveries", "nvlink_failed_recoveries", "nvlink_faults"),
+)
 # counter of minutes -> bits of the clocks' event reasons. Hardware: slowdown, heat, power brake; software: power cap,
 # heat. Being idle is none.
 THROTTLES = {"throttle_hw": 0x08 | 0x40 | 0x80, "throttle_sw": 0x04 | 0x20}

@@ -134,13 +134,20 @@ FIELDS: Mapping[str, int] = {
 }
 # key -> fields of every NVLink, which are added up; another call.
 LINK_FIELDS: Mapping[str, tuple[int, ...]] = {"nvlink_replays": (161, 162), "nvlink_crc": (163,)}
+# The same of those from Blackwell on, which count other things: asked only where those above are not there.
+NEWER_LINK_FIELDS: Mapping[str, tuple[int, ...]] = {
+    "nvlink_recoveries": (215,),
+    "nvlink_failed_recoveries": (214,),
+    # Malformed packets, overrun buffers, errors that were received, and those of the link's integrity.
+    "nvlink_faults": (206, 207, 208, 210, 211),
+}
 # What takes long -> seconds until it is read again. On an H100 the infoROM took 70 ms and the links' fields 38; all the
 # rest takes 15, and most of its calls less than one.
 LINKS = "links"
 SLOW = {"inforom_corrupt": 600.0, LINKS: 30.0}
 # NVML's types of a field's answer.
 MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
-KEYS = (*(key for keys in TABLE for key in keys), *FIELDS, *LINK_FIELDS)
+KEYS = (*(key for keys in TABLE for key in keys), *FIELDS, *LINK_FIELDS, *NEWER_LINK_FIELDS)
 
 
 class Earlier:
@@ -173,9 +180,17 @@ def read_values(nvml: Any, handle: Any, *, gpu: int, earlier: Earlier) -> tuple[
         found += earlier.read(gpu, keys[0], read) if keys[0] in SLOW else read()
     found += _read_fields(nvml, handle, {key: [(field, 0)] for key, field in FIELDS.items()}, gpu=gpu)
     if any(one.key == "nvlinks" for one in found):
-        links = {key: list(product(fields, range(MOST_LINKS))) for key, fields in LINK_FIELDS.items()}
-        found += earlier.read(gpu, LINKS, partial(_read_fields, nvml, handle, links, gpu=gpu))
+        found += earlier.read(gpu, LINKS, partial(_read_links, nvml, handle, gpu=gpu))
     return tuple(found)
+
+
+def _read_links(nvml: Any, handle: Any, *, gpu: int) -> list[Value]:
+    """What the links counted, by those fields that this GPU knows."""
+    for table in (LINK_FIELDS, NEWER_LINK_FIELDS):
+        links = {key: list(product(fields, range(MOST_LINKS))) for key, fields in table.items()}
+        if found := _read_fields(nvml, handle, links, gpu=gpu):
+            return found
+    return []
 
 
 def read_table(nvml: Any, handle: Any, table: Mapping[tuple[str, ...], Ask], *, gpu: int) -> list[Value]:

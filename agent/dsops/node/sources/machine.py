@@ -2,16 +2,18 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from dsops.node.sources.boots import read_panics
+from dsops.node.sources.boots import read_crash, read_panics
+from dsops.node.sources.cgroups import Use, read_use
 from dsops.node.sources.counters import Counters
+from dsops.node.sources.disks import Disk, count_disks, read_disks
 from dsops.node.sources.kernel_state import Quota, count_throttles, read_connections, read_files_open, read_stuck
 from dsops.node.sources.links import ACTIVE, UP, Link, Port, count_links, count_ports, read_links, read_ports
-from dsops.node.sources.memory import Memory, count_memory, read_memory
+from dsops.node.sources.memory import Memory, count_memory, read_memory, read_pressure
 from dsops.node.sources.pci import count_pci
 from dsops.node.sources.storage import Array, Place, Statvfs, read_arrays, read_places
 from dsops.node.sources.timekeeping import Clock, ask_chrony, read_clock
@@ -30,7 +32,9 @@ class Machine:
 
     seen_up: links (`net eth0`) and ports (`ib mlx5_0/1`) that were up at some time since the agent began: what never
     was is nobody's fault. boots: when this boot and those before it began, Unix seconds, the latest last. panics:
-    records that the boot before this one left. stuck: names of what hangs in the GPUs' driver.
+    records that the boot before this one left. crashed: whether it ended without a shutdown. stuck: names of what hangs
+    in the GPUs' driver. busy_cpu: percent of the last minute in which something waited for a CPU. disks: below the
+    paths that a node needs. uses: unit -> what memory its processes have.
     """
 
     sample: str = ""
@@ -46,7 +50,11 @@ class Machine:
     stuck: tuple[str, ...] | Unread = NOT_YET
     clock: Clock | Unread = NOT_YET
     panics: int | Unread = NOT_YET
+    crashed: bool | Unread = NOT_YET
     boots: tuple[float, ...] = ()
+    busy_cpu: float | Unread = NOT_YET
+    disks: Mapping[str, Disk | Unread] = field(default_factory=dict)
+    uses: Mapping[str, Use | Unread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,30 +96,38 @@ class Paced(Generic[Read]):
 
 
 class MachineReader(Paced[Machine]):
-    """One machine; blocking. boots: as in Machine; whoever keeps a history sets them."""
+    """One machine; blocking. paths: those whose disks are looked at.
+
+    boots: as in Machine; whoever keeps a history sets them. cgroups: unit -> its control group; whoever asks systemd
+    sets them.
+    """
 
     def __init__(
         self,
         root: Path,
         *,
+        paths: Iterable[str] = (),
         ticks: Callable[[], float] = time.monotonic,
         ask_clock: Callable[[], Clock] = ask_chrony,
     ) -> None:
         super().__init__(Machine(), ticks=ticks)
         self.boots: tuple[float, ...] = ()
+        self.cgroups: Mapping[str, str] = {}
         self._root = root
+        self._paths = tuple(paths)
         self._ask_clock = ask_clock
 
     def _read(self, now: float) -> Machine:
         root, before = self._root, self.last
         in_container = is_container(root)
         links, ports = read_links(root, in_container=in_container), read_ports(root)
+        disks = read_disks(root, self._paths)
         began = self.boots[-1] if self.boots else time.time()
         return Machine(
             sample=f"{now:.3f}",
             is_container=in_container,
             memory=read_memory(root),
-            counters=before.counters.add(now, count_all(root, links, ports)),
+            counters=before.counters.add(now, {**count_all(root, links, ports), **count_disks(disks)}),
             links=links,
             ports=ports,
             seen_up=before.seen_up | find_up(links, ports),
@@ -120,7 +136,11 @@ class MachineReader(Paced[Machine]):
             stuck=read_stuck(root),
             clock=read_clock(root, ask=self._ask_clock),
             panics=read_panics(root, began=began, before=self.boots[-2] if len(self.boots) > 1 else None),
+            crashed=read_crash(root, began=began),
             boots=self.boots,
+            busy_cpu=read_pressure(root, "cpu", "some"),
+            disks=disks,
+            uses={unit: read_use(root, cgroup) for unit, cgroup in self.cgroups.items()},
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from dsops.node.sources.unread import Unread, attempt, list_names, read_int, read_text
 
 _NOTHING = Unread("not read yet", is_missing=True)
-_FULL = re.compile(r"^full .*\bavg60=([\d.]+)", re.MULTILINE)
+_LAST_MINUTE = re.compile(r"^(some|full) .*\bavg60=([\d.]+)", re.MULTILINE)
 _WANTED = ("pswpin", "pswpout", "oom_kill")
 
 
@@ -24,20 +24,23 @@ class Memory:
 def read_memory(root: Path) -> Memory:
     text = read_text(root / "proc/meminfo")
     if isinstance(text, Unread):
-        return Memory(text, text, text, read_stalled(root))
+        return Memory(text, text, text, read_pressure(root, "memory", "full"))
     found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     total, available, swap = (_find_bytes(found, key) for key in ("MemTotal", "MemAvailable", "SwapTotal"))
-    return Memory(total, available, swap, read_stalled(root))
+    return Memory(total, available, swap, read_pressure(root, "memory", "full"))
 
 
-def read_stalled(root: Path) -> float | Unread:
-    """A kernel without PSI has no such file, or refuses to read it."""
-    path = root / "proc/pressure/memory"
+def read_pressure(root: Path, what: str, whom: str) -> float | Unread:
+    """Percent of the last minute in which somebody (`some`), or everybody (`full`), waited for it.
+
+    A kernel without PSI has no such file, or refuses to read it.
+    """
+    path = root / "proc/pressure" / what
     text = read_text(path)
     if isinstance(text, Unread):
         return text
-    found = _FULL.search(text)
-    return float(found[1]) if found else Unread(f"{path}: no line of `full`")
+    found = dict(_LAST_MINUTE.findall(text))
+    return attempt(lambda: float(found[whom])) if whom in found else Unread(f"{path}: no line of `{whom}`")
 
 
 def count_memory(root: Path) -> dict[str, int | Unread]:

@@ -27,6 +27,29 @@ def find_demand(root: Path, move: Move, hardware: Hardware | None) -> Passport |
     return find_fitting(read_passports(root / "passports", move.release).passports, hardware)
 
 
+class PassportsReader:
+    """Of one store; read again only when something was put beside them, or taken away. Blocking."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "passports"
+        self._stamp: int | None = None
+        self._known: dict[str, Papers] = {}
+
+    def read(self, release: str) -> Papers:
+        """Never raises: what cannot be read is damage."""
+        try:
+            stamp = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return Papers()
+        except OSError as error:
+            return Papers(damage=(f"{self._folder} cannot be read ({error.strerror})",))
+        if stamp != self._stamp:
+            self._stamp, self._known = stamp, {}
+        if release not in self._known or self._known[release].damage:
+            self._known[release] = read_passports(self._folder, release)
+        return self._known[release]
+
+
 def read_passports(folder: Path, release: str) -> Papers:
     """All of one release."""
     found, damage = [], []

@@ -37,6 +37,16 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """What is mounted on a point. is_readonly: the file system itself. device: MAJOR:MINOR; source: as it was named."""
+
+    point: str
+    is_readonly: bool
+    device: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Array:
     """One array of Linux's software RAID. says: what is wrong, "" when nothing is."""
 
@@ -60,23 +70,22 @@ def _read_place(root: Path, path: str, *, wants_mount: bool, mounts: str | Unrea
     space = attempt(lambda: read_space(root / path.lstrip("/"), statvfs=statvfs))
     if isinstance(found, Unread):
         return Place(path, wants_mount, found, is_mount=False, space=space)
-    point, is_readonly = found
-    return Place(path, wants_mount, is_readonly, is_mount=point == path, space=space)
+    return Place(path, wants_mount, found.is_readonly, is_mount=found.point == path, space=space)
 
 
-def find_mount(mountinfo: str, path: str) -> tuple[str, bool]:
-    """(mount point, whether the file system itself is read-only) of a path. Raises ValueError when there is none.
+def find_mount(mountinfo: str, path: str) -> Mount:
+    """The mount that holds a path. Raises ValueError when there is none.
 
     The options behind the dash are the file system's, and change when the kernel stops writing to a broken disk; those
     before it are only how this process sees the mount.
     """
-    best: tuple[str, bool] | None = None
+    best: Mount | None = None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        fields, (kind, _, options) = left.split(), right.split(maxsplit=2)
+        fields, (kind, source, options) = left.split(), right.split(maxsplit=2)
         point = fields[4].encode().decode("unicode_escape")
-        if is_below(path, point) and (best is None or len(point) >= len(best[0])):
-            best = point, "ro" in options.split(",") and kind not in _FIXED
+        if is_below(path, point) and (best is None or len(point) >= len(best.point)):
+            best = Mount(point, "ro" in options.split(",") and kind not in _FIXED, fields[2], source)
     if best is None:
         raise ValueError(f"no mount holds {path}")
     return best

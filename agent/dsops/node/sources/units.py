@@ -7,7 +7,8 @@ from dsops.core.errors import DsopsError
 from dsops.node.run import Run, run
 
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MainPID,ExecMainStartTimestampMonotonic"
+    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MainPID,ExecMainStartTimestampMonotonic,"
+    "ControlGroup"
 )
 
 
@@ -15,7 +16,8 @@ _PROPERTIES = (
 class Unit:
     """A unit. active = systemd's ActiveState, or `missing`, or `unknown` when nobody could say.
 
-    pid: its main process, 0 = none. started: when that began, in seconds since boot, 0 = never.
+    pid: its main process, 0 = none. started: when that began, in seconds since boot, 0 = never. cgroup: its control
+    group, "" = none.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Unit:
     reason: str = ""
     pid: int = 0
     started: float = 0.0
+    cgroup: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -81,6 +84,7 @@ def _parse_unit(name: str, block: Mapping[str, str]) -> Unit:
         _int(block.get("NRestarts")),
         pid=_int(block.get("MainPID")),
         started=_int(block.get("ExecMainStartTimestampMonotonic")) / 1e6,
+        cgroup=block.get("ControlGroup", ""),
     )
 
 

@@ -4,34 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dsops.core.checks import Sight
-from dsops.core.status import Gpu, Measure, Verdict
+from dsops.core.status import Gpu, Verdict
 from dsops.node.checks.check import Scene
+from dsops.node.checks.found import Found, Missing, Unreadable, make_sight
 from dsops.node.sources.gpu_counters import name_of
 from dsops.node.sources.gpu_values import Value
 from dsops.node.sources.gpus import Sweep
 from dsops.node.sources.unread import Unread
 
 NO_BASELINE = "nobody has said what is normal here: `dsops baseline`"
-
-
-class Missing(Exception):
-    """This card does not offer what is asked, or it cannot be said yet: there is nothing to see."""
-
-
-class Unreadable(Exception):
-    """Why it could not be read."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a check makes of one card. value and limit as `reason` tells them."""
-
-    is_bad: bool
-    reason: str
-    value: float | None = None
-    limit: float | None = None
-    measure: Measure | None = None
-    mend: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,17 +87,7 @@ def look_at(scene: Scene, code: str, judge: Callable[[Card], Found]) -> Iterator
 
 
 def see(scene: Scene, code: str, entity: str, found: Found) -> Sight:
-    return Sight(
-        code,
-        entity,
-        Verdict.BAD if found.is_bad else Verdict.OK,
-        scene.gpus_sample,
-        found.reason,
-        found.value,
-        found.limit,
-        found.measure,
-        found.mend,
-    )
+    return make_sight(code, entity, scene.gpus_sample, found)
 
 
 def find_no_sweep(scene: Scene) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dsops.core.checks import Sight
 from dsops.core.status import Measure
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, Missing, look_at, need
+from dsops.node.checks.found import Found, Missing
+from dsops.node.checks.gpus.card import Card, look_at, need
 
 DOUBLE, SINGLE, SRAM, MODE = "gpu.ecc_dbe", "gpu.ecc_sbe_rate", "gpu.ecc_sram", "gpu.ecc_mode"
 WINDOW_SECONDS = 60.0

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from dsops.core.checks import Sight
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, look_at, need
+from dsops.node.checks.found import Found
+from dsops.node.checks.gpus.card import Card, look_at, need
 
 CORE, MEMORY, MARGIN = "gpu.hot", "gpu.memory_hot", "gpu.margin"
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from dsops.core.checks import Sight
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import NO_BASELINE, Card, Found, Missing, find_normal, look_at, need
+from dsops.node.checks.found import Found, Missing
+from dsops.node.checks.gpus.card import NO_BASELINE, Card, find_normal, look_at, need
 
-DOWN, ERRORS, FABRIC = "nvlink.down", "nvlink.errors", "fabric.state"
+DOWN, ERRORS, RECOVERIES, FABRIC = "nvlink.down", "nvlink.errors", "nvlink.recoveries", "fabric.state"
 ACTIVE = "nvlinks_active"
 # The counters are read every half minute.
 WINDOW_SECONDS = 120.0
@@ -47,6 +48,25 @@ def look_at_errors(scene: Scene) -> Iterable[Sight]:
     return look_at(scene, ERRORS, judge_errors)
 
 
+def judge_recoveries(card: Card) -> Found:
+    """From Blackwell on: links begin anew where older ones said it again; one that could not is the worst."""
+    most, most_faults = (card.scene.limit(RECOVERIES, name) for name in ("per_minute", "faults_per_minute"))
+    failed = card.get_grown("nvlink_failed_recoveries", within=WINDOW_SECONDS)
+    recoveries, faults = (
+        card.get_rate(key, within=WINDOW_SECONDS) * 60 for key in ("nvlink_recoveries", "nvlink_faults")
+    )
+    says = f"its NVLinks began anew {recoveries:.1f} times a minute, of {most:g}, with {faults:.0f} faults"
+    if failed:
+        return Found(True, f"{failed:.0f} times within 2 min an NVLink could not begin anew", failed, 0)
+    if faults > most_faults:
+        return Found(True, f"{says}, of {most_faults:g}", faults, most_faults)
+    return Found(recoveries > most, says, recoveries, most)
+
+
+def look_at_recoveries(scene: Scene) -> Iterable[Sight]:
+    return look_at(scene, RECOVERIES, judge_recoveries)
+
+
 def judge_fabric(card: Card) -> Found:
     state, status, summary = (int(card.get(f"fabric_{part}")) for part in ("state", "status", "summary"))
     if state != COMPLETED:
@@ -65,5 +85,13 @@ def look_at_fabric(scene: Scene) -> Iterable[Sight]:
 CHECKS = (
     Check(DOWN, (DOWN,), look_at_down, needs=find_no_links, normal=find_normal(ACTIVE)),
     Check(ERRORS, (ERRORS,), look_at_errors, needs=need("nvlink_replays", "nvlink_crc", what="errors of NVLinks")),
+    Check(
+        RECOVERIES,
+        (RECOVERIES,),
+        look_at_recoveries,
+        needs=need(
+            "nvlink_recoveries", "nvlink_faults", what="recoveries of NVLinks: those before Blackwell have none"
+        ),
+    ),
     Check(FABRIC, (FABRIC,), look_at_fabric, needs=need("fabric_state", what="a fabric: none is on NVSwitches")),
 )

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dsops.core.checks import Sight
 from dsops.core.status import Measure
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, look_at, need
+from dsops.node.checks.found import Found
+from dsops.node.checks.gpus.card import Card, look_at, need
 
 CODE = "gpu.recovery_action"
 DRAIN_FIRST = "`dsops drain`, then "

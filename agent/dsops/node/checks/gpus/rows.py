@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from dsops.core.checks import Sight
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, look_at, need
+from dsops.node.checks.found import Found
+from dsops.node.checks.gpus.card import Card, look_at, need
 
 PENDING, FAILED, PAGES = "gpu.remap_pending", "gpu.remap_failed", "gpu.retired_pages"
 

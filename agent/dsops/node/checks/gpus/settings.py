@@ -7,17 +7,8 @@ from dsops.core.checks import Sight
 from dsops.core.ledger import GPUS
 from dsops.core.status import Verdict
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import (
-    Card,
-    Found,
-    Missing,
-    Unreadable,
-    find_no_sweep,
-    list_cards,
-    look_at,
-    need,
-    see,
-)
+from dsops.node.checks.found import Found, Missing, Unreadable
+from dsops.node.checks.gpus.card import Card, find_no_sweep, list_cards, look_at, need, see
 
 POWER, PERSISTENCE, INFOROM, VBIOS = "gpu.power_unreadable", "gpu.persistence", "gpu.inforom", "gpu.vbios"
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from dsops.core.checks import Sight
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, Missing, look_at, need
+from dsops.node.checks.found import Found, Missing
+from dsops.node.checks.gpus.card import Card, look_at, need
 
 HARDWARE, SOFTWARE, CLOCKS = "gpu.throttle_hw", "gpu.throttle_sw", "gpu.clocks"
 WINDOW_SECONDS = 600.0

@@ -6,7 +6,8 @@ from dsops.core.checks import Sight
 from dsops.core.ledger import GPUS
 from dsops.core.status import Verdict
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Found, see
+from dsops.node.checks.found import Found
+from dsops.node.checks.gpus.card import see
 from dsops.node.sources.gpu_values import LOST, RESET_REQUIRED
 from dsops.node.sources.gpus import Sweep
 

@@ -6,7 +6,8 @@ from dsops.core.checks import Sight
 from dsops.core.ledger import GPUS
 from dsops.core.status import Phase, Verdict
 from dsops.node.checks.check import Check, Scene
-from dsops.node.checks.gpus.card import Card, Found, Missing, Unreadable, list_cards, look_at, need, see
+from dsops.node.checks.found import Found, Missing, Unreadable
+from dsops.node.checks.gpus.card import Card, list_cards, look_at, need, see
 from dsops.node.sources.gpu_counters import WORK
 
 IDLE, ORPHANS = "gpu.idle", "gpu.orphans"
