@@ -122,6 +122,11 @@ def test_what_an_older_build_kept_is_not_judged_again(path: Path) -> None:
     again.take_kept(json.loads(json.dumps(kept)), boot="b1")
     assert not again.read_kernel(now=130.0, wall=1e9 + 130)
     assert find(again, 130.0) == {}
+    later = Checkup(RULES, log=KernelLog(path, wants=get_hints(RULES)))
+    later.take_kept(json.loads(json.dumps(again.keep())), boot="b1")
+    path.write_text("")  # and anew within the boot
+    tell(path, 0, XID.format(79), at=150.0)
+    assert later.read_kernel(now=151.0, wall=1e9 + 151)
 
 
 def test_a_new_boot_begins_well_and_reads_its_own_log_from_the_start(path: Path) -> None:

@@ -94,7 +94,10 @@ class Checkup:
         records = self.log.read()
         self.board.read_at = wall
         self._see_log(now=now, wall=wall)
-        return self.take_records(records, now=now, wall=wall)
+        urgent = self.take_records(records, now=now, wall=wall)
+        if self._at == math.inf:  # whatever comes from now on is new, also in a log that begins anew
+            self._at = now
+        return urgent
 
     def take_records(self, records: Iterable[Record], *, now: float, wall: float) -> bool:
         """Lines of the kernel, each judged as of its own moment: an old one is not news."""
