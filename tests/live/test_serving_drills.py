@@ -15,7 +15,6 @@ from tests.live.load import run_under
 from tests.live.moves import Shelf, activate, bring, push, roll_back
 from tests.live.site import (
     Service,
-    dsops,
     edit_state,
     end_bake,
     forget_restarts,
@@ -26,7 +25,7 @@ from tests.live.site import (
     wait,
 )
 from tests.live.test_save_ills import HANG_SECONDS, assert_decided, is_on_good
-from tests.live.test_truth_drills import find, mended
+from tests.live.test_truth_drills import find, mended, strike
 from tests.live.watch import Watch, find_lost, tell_case
 
 __all__ = ["mended"]  # a fixture
@@ -186,7 +185,7 @@ def test_an_engine_that_goes_on_slowly_is_left_alone(fleet: Service, calm: str) 
 
 def test_a_hot_gpu_that_makes_a_release_slow_is_no_fault_of_the_release(mended: Service, calm: str) -> None:
     def act() -> None:
-        assert dsops("lab", "fault", NODE, "thermal").returncode == 0
+        strike("thermal")
         faults.make_ill(NODE, "slow 30")
         wait("it is hot", lambda: find(NODE, "gpu.hot") is not None, seconds=60)
 
@@ -268,9 +267,9 @@ def test_a_cable_that_comes_and_goes_takes_traffic_elsewhere_and_changes_nothing
         def act() -> None:
             watch.begin()
             for _ in range(3):
-                assert dsops("lab", "fault", NODE, "nic-down").returncode == 0
+                strike("nic-down")
                 time.sleep(6)
-                assert dsops("lab", "fault", NODE, "mend").returncode == 0
+                strike("mend")
                 time.sleep(3)
             wait("it is told", lambda: find(NODE, "net.flaps") is not None, seconds=60)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.load import run_under
-from tests.live.site import GPUS, WHO, Service, dsops, find_status, node_door, read_agent, wait
+from tests.live.site import GPUS, LAB, WHO, Service, dsops, find_status, node_door, read_agent, wait
 from tests.live.watch import Watch, find_lost, tell_case
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -74,6 +74,15 @@ def mended(fleet: Service) -> Iterator[Service]:
     mend(NODE)
 
 
+def strike(*fault: str, node: str = NODE) -> float:
+    """Does a fault of the lab; Unix seconds of the change of its files, of the command's begin where it has none."""
+    began = time.time()
+    done = dsops("lab", "fault", node, *fault)
+    assert done.returncode == 0, done.stderr
+    newest = max(path.stat().st_mtime for path in (LAB / "hosts" / node / "gpus").iterdir())
+    return newest if newest >= began else began
+
+
 def mend(*nodes: str) -> None:
     for node in nodes:
         done = dsops("lab", "fault", node, "mend")
@@ -107,9 +116,7 @@ def test_it_is_found_for_what_it_is_and_takes_traffic_only_where_it_must(mended:
     with Watch(NODE) as watch:
 
         def act() -> None:
-            watch.begin()
-            done = dsops("lab", "fault", NODE, *drill.fault)
-            assert done.returncode == 0, done.stderr
+            watch.begin(at=strike(*drill.fault))
             wait(f"{drill.code} is found", lambda: find(NODE, drill.code) is not None, seconds=drill.seconds + 20)
             found.append(find(NODE, drill.code) or {})
             if drill.leaves:
@@ -133,8 +140,7 @@ def test_a_gpu_that_left_the_bus_takes_its_server_out_of_traffic_at_once(mended:
     with Watch(NODE) as watch:
 
         def act() -> None:
-            watch.begin()
-            assert dsops("lab", "fault", NODE, "xid", "79").returncode == 0
+            watch.begin(at=strike("xid", "79"))
             watch.wait("healthz", lambda status: status != 200, seconds=10)
 
         _, load = run_under(mended.async_client(), act, patience=5.0)
@@ -152,12 +158,11 @@ def test_contained_memory_errors_twice_ask_for_a_reset(mended: Service) -> None:
     with Watch(NODE) as watch:
 
         def act() -> None:
-            assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
+            strike("xid", "94")
             wait("the first", lambda: (find(NODE, "xid.94") or {}).get("measure") == "restart", seconds=10)
             time.sleep(6)  # drivers repeat themselves: within 5 s they are one
             assert read_agent(NODE)["ejected"] is None
-            watch.begin()
-            assert dsops("lab", "fault", NODE, "xid", "94").returncode == 0
+            watch.begin(at=strike("xid", "94"))
             wait("the second", lambda: (find(NODE, "xid.94") or {}).get("measure") == "reset", seconds=10)
             watch.wait("healthz", lambda status: status != 200, seconds=10)
 
@@ -174,9 +179,9 @@ def test_the_same_fault_on_all_nodes_leaves_the_service_alive(fleet: Service) ->
     watch = Watch(GPUS[0])
 
     def act() -> None:
-        watch.begin()
-        for node in GPUS:
-            assert dsops("lab", "fault", node, "xid", "119").returncode == 0
+        watch.begin(at=strike("xid", "119", node=GPUS[0]))
+        for node in GPUS[1:]:
+            strike("xid", "119", node=node)
         wait("a breaker says that it stays", lambda: any(find(node, "node.breaker") for node in GPUS), seconds=60)
         time.sleep(2 * WATCHED)
 
@@ -200,8 +205,7 @@ def test_how_long_it_takes_from_the_drivers_line_to_no_more_traffic(mended: Serv
     seconds = []
     for _ in range(10):
         with Watch(NODE) as watch:
-            watch.begin()
-            assert dsops("lab", "fault", NODE, "xid", "79").returncode == 0
+            watch.begin(at=strike("xid", "79"))
             watch.wait("healthz", lambda status: status != 200, seconds=10)
         wait("it is found", lambda: find(NODE, "xid.79") is not None, seconds=10)
         why = read_agent(NODE, "/v1/why")
