@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal sim sim-fleet crash mutants swaps drills eject-times lint format locks bench bench-converge bench-kernels lab-down
+.PHONY: help demo test fast thorough metal metal-driver sim sim-fleet sim-days crash mutants swaps drills eject-times lint format locks bench bench-converge bench-kernels lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -14,10 +14,14 @@ thorough:        ## the live tests that take minutes: deploys killed at many mom
 	.venv/bin/python -m pytest -m thorough
 metal:           ## machines with kernels of their own: a whole site, reboots, wrong disks, power cuts in the middle
 	.venv/bin/python -m pytest -s -m metal
+metal-driver:    ## two real GPU driver versions on such a machine: installed, held, changed, mismatched, taken back; an hour
+	.venv/bin/python -m pytest -s -m "metal and thorough" tests/metal/test_driver.py
 sim:             ## the brain, the helper and the agent's judge through a million seeded schedules of faults
 	.venv/bin/python -m tests.sim
 sim-fleet:       ## a thousand rollouts over a hundred nodes, and ten thousand canaries
 	.venv/bin/python -m tests.sim.fleet
+sim-days:        ## a million node-days of the agent's judgement: nothing done from UNKNOWN, false acts as theory says; ten minutes
+	.venv/bin/python -m tests.sim.days
 crash:           ## the store cut, killed and refused at every moment: states recovered, errors survived
 	.venv/bin/python -m tests.crash
 mutants:         ## small faults put into core and store on purpose: which tests find each

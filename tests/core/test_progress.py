@@ -57,7 +57,14 @@ def test_a_counter_that_was_unreadable_in_between_is_compared_across_the_hole() 
     history[3] = replace(history[3], generated=None, running=None, in_flight=1)
     assert find_stall(history, now=106.0) == 6.0
     history[:3] = [replace(one, generated=6.0) for one in history[:3]]
-    assert find_stall(history, now=106.0) == 3.0
+    assert find_stall(history, now=106.0) == 2.0
+
+
+def test_time_in_which_nobody_could_tell_is_no_stall_once_somebody_can_again() -> None:
+    untold = standing(9, generated=None, running=None, in_flight=2, answers=True)
+    assert find_stall(untold, now=109.0) is None
+    assert find_stall([*untold, *standing(0, start=110.0, in_flight=2)], now=110.0) == 0.0
+    assert find_stall([*untold, *standing(2, start=110.0)], now=112.0, busy_since=101.0) == 2.0
 
 
 def test_a_hole_in_time_is_not_bridged() -> None:

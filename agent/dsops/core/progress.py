@@ -39,6 +39,11 @@ class Progress:
         }
         return {name: value for name, value in named.items() if value is not None}
 
+    @property
+    def counters(self) -> frozenset[str]:
+        """Names of the engine's own that are known."""
+        return frozenset(self.totals) - {"relayed"}
+
 
 def find_stall(history: Sequence[Progress], *, now: float, busy_since: float | None = None) -> float | None:
     """Seconds in which work was there and nothing moved; 0.0 when it moves or has no work; None = cannot be told.
@@ -49,13 +54,15 @@ def find_stall(history: Sequence[Progress], *, now: float, busy_since: float | N
     if newest is None or not 0 <= now - newest.at <= FRESH_SECONDS or not _can_tell(newest, busy_since):
         return None
     known: dict[str, float] = {}
-    later = newest
+    later = oldest = newest
     for sample in reversed(history):
         if later.at - sample.at > GAP_SECONDS or not _has_work(sample, busy_since) or _differs(sample.totals, known):
             break
         known = {**sample.totals, **known}
         later = sample
-    return newest.at - later.at
+        # One that could not tell says nothing: only an older one with the same counts shows that nothing moved since.
+        oldest = sample if sample.counters >= newest.counters else oldest
+    return newest.at - oldest.at
 
 
 def is_moving(history: Sequence[Progress], *, now: float) -> bool:
