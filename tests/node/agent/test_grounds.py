@@ -133,6 +133,29 @@ def test_its_engine_dies_too_and_nobody_blames_the_release() -> None:
     assert world.stories[-1].to_decision().blame is Blame.HARDWARE
 
 
+def test_an_engine_that_is_back_is_kept_out_of_traffic_by_the_gpu_that_is_gone() -> None:
+    """It left for its engine's death; the finding that came meanwhile lets no request in between."""
+    world = play(**BAKED)
+    world.kill()
+    world.run_until("eject", within=1.0)
+    alarm(world, LOST)
+    world.run(120.0)
+    assert world.did("eject", "admit") == ["eject"]
+    assert world.stories[-1].to_decision().blame is Blame.HARDWARE
+    world.findings = ()
+    assert world.run_until("admit", within=60.0) > 0
+
+
+def test_an_engine_that_is_back_gets_traffic_where_nobody_else_would_serve() -> None:
+    world = play(**BAKED)
+    world.kill()
+    world.run_until("eject", within=1.0)
+    world.peers = tuple(replace(peer, serves=False) for peer in PEERS)
+    alarm(world, LOST)
+    assert world.run_until("admit", within=60.0) > 0
+    assert world.watch.grounds.breaker.tripped
+
+
 def test_a_memory_error_that_was_contained_is_worth_a_restart_and_no_rollback() -> None:
     contained = replace(LOST, code="xid.94", measure=Measure.RESTART, reason="contained memory error")
     world = play()

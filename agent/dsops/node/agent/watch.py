@@ -260,26 +260,33 @@ class Watch:
             if reason:
                 self._want_away(reason)
             else:
-                self._leave_for_a_finding(serving)
-        elif self._want_back(self._count_serving(PEERS_DECIDE_SECONDS)):
+                self._leave_for_a_finding(serving, seconds=PEERS_EJECT_SECONDS)
+        elif self._want_back(serving := self._count_serving(PEERS_DECIDE_SECONDS)):
+            # It left because its engine died, say, which answers again: the GPU that is gone keeps it away.
+            if self.grounds.finding is None and self._leave_for_a_finding(serving, seconds=PEERS_DECIDE_SECONDS):
+                return
             self.grounds.finding = None
             self._say("admit", "traffic is let in again: it answers right, also through the gateway")
             self.traffic.want_back()
 
-    def _leave_for_a_finding(self, serving: int) -> None:
-        """A check wants this server out of traffic, whatever its engine answers; the peers are asked first."""
+    def _leave_for_a_finding(self, serving: int, *, seconds: float) -> bool:
+        """Whether a check has this server out of traffic now, whatever its engine answers; peers are asked first.
+
+        seconds: so old may be what they said.
+        """
         finding = self._find_grounds()
-        if finding is None or (self.settings.has_peers and not self._is_fresh(PEERS_EJECT_SECONDS)):
-            return
+        if finding is None or (self.settings.has_peers and not self._is_fresh(seconds)):
+            return False
         says = f"{finding.entity}: {finding.reason}"
         if not self.grounds.take(finding, serving=serving, now=self._now):
             self._say("breaker", f"stays in traffic: {self.grounds.breaker.tripped}")
-            return
+            return False
         self.eyes.open(self._now.ticks)
         self.ruling = Ruling(finding.blame, says)
         remedy = Remedy(Action.EJECT, says, f"{finding.measure} is asked for: {finding.mend}", page=True)
         self.teller.decide(self.ruling, remedy, release=self.target.release, now=self._now)
         self._want_away(says)
+        return True
 
     def _find_grounds(self) -> Finding | None:
         """What asks for traffic to go away and may have it."""
