@@ -15,6 +15,7 @@ import pynvml as n
 Ask = Callable[[Any], Any]
 FIELDS = range(1, n.NVML_FI_MAX)
 OF_A_LINK = (161, 162, 163, 164, 165, 166, 167, *range(138, 142), *range(202, 224))  # asked with a link's number
+PLACES = "nvmlDeviceGetGpuInstancePossiblePlacements"
 WORDS = """
     Name UUID Serial BoardPartNumber VbiosVersion InforomImageVersion InforomConfigurationChecksum Brand BoardId
     MultiGpuBoard ModuleId NumaNodeId MinorNumber Index Architecture CudaComputeCapability GspFirmwareVersion
@@ -163,12 +164,25 @@ def list_events() -> Iterator[tuple[str, Ask]]:
     yield "Events, nobody registered", lambda _: n.nvmlEventSetWait_v2(n.nvmlEventSetCreate(), 20)
 
 
+def list_mig() -> Iterator[tuple[str, Ask]]:
+    """What can be asked of how a GPU is divided; nothing of it was asked of the real one, which is not ours."""
+    for number in (0, 4, 5, 99):
+        yield f"MIG profile {number}", ask_device("GetGpuInstanceProfileInfo", number, 1)
+    for profile in (19, 0, 77):
+        count = ctypes.c_uint(0)
+        yield f"MIG places of {profile}", raw(f"{PLACES}_v2", ctypes.c_uint(profile), None, ctypes.byref(count))
+    yield "MIG device 0", ask_device("GetMigDeviceHandleByIndex", 0)
+    yield "MIG is a device", ask_device("IsMigDeviceHandle")
+    instances, room = (n.c_nvmlGpuInstance_t * 7)(), ctypes.c_uint(7)
+    yield "MIG instances", ask_device("GetGpuInstances", 19, instances, ctypes.byref(room))
+
+
 def list_calls() -> Iterator[tuple[str, Ask]]:
     yield from list_system()
     yield from list_handles()
     for verb in WORDS.split():
         yield verb, ask_device(f"Get{verb}")
-    for part in (list_arguments, list_ecc, list_links, list_structures, list_events):
+    for part in (list_arguments, list_ecc, list_links, list_structures, list_events, list_mig):
         yield from part()
 
 

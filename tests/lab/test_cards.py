@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 KEYS = tomllib.loads((cards.NVML / "keys.toml").read_text())
 # Quoted in the library's source and no key: forms, names of files and calls, parts of keys.
-NO_KEYS = re.compile(r"[%/ \\]|\.(conf|h)$|^(re|default|nvlink\.|ecc_|corrected)$|^nvml[A-Z]|^DSOPS|^\.|^$")
+NO_KEYS = re.compile(r"[%/ \\]|\.(conf|h)$|^(re|we|default|nvlink\.|ecc_|corrected)$|^nvml[A-Z]|^DSOPS|^\.|^$")
 
 
 def quoted_in_the_library() -> set[str]:

@@ -371,6 +371,13 @@ def test_files_of_before_there_were_profiles_are_completed(reader: Reader, folde
     assert (folder / "gpu1.conf").stat().st_mtime_ns == before
 
 
+def test_files_of_before_cards_could_be_divided_are_completed(folder: Path) -> None:
+    old = {key: value for key, value in gpus.read_gpu(folder, 0).items() if not key.startswith("mig_profile.")}
+    gpus.write(folder / "gpu0.conf", gpus.render({**old, "temperature": "50"}))
+    gpus.complete(folder, SERVER)
+    assert gpus.read_gpu(folder, 0) == {**gpus.read_gpu(folder, 1), **old, "temperature": "50"}
+
+
 def test_a_mend_leaves_the_cards_as_many_and_as_they_are(folder: Path) -> None:
     gpus.reset(folder, SERVER, profile="t4", cards=4)
     gpus.change(folder, 3, {"return": 15})

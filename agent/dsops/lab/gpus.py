@@ -120,6 +120,14 @@ def complete(folder: Path, server: Server) -> None:
         if "profile" not in found:
             whole = {**default_gpu(server, int(path.stem.removeprefix("gpu"))), **found}
             write(path, render({key: value for key, value in whole.items() if key not in ("xid", "xid_sequence")}))
+        elif parts := find_missing_parts(found):
+            write(path, render({**found, **parts}))
+
+
+def find_missing_parts(found: Mapping[str, str]) -> dict[str, str]:
+    """How the card can be divided, in a file of before that could be said."""
+    known = get_profile(found["profile"]).gpu
+    return {key: value for key, value in known.items() if key.startswith("mig_profile.") and key not in found}
 
 
 def get_file(folder: Path, which: int | str) -> Path:

@@ -13,8 +13,9 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef int ret_t;
 enum {
-    OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMED_OUT = 10,
-    FUNCTION_NOT_FOUND = 13, CORRUPTED_INFOROM = 14, LOST = 15, OUT_OF_MEMORY = 20, WRONG_VERSION = 25
+    OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6, TOO_SMALL = 7, TIMED_OUT = 10,
+    FUNCTION_NOT_FOUND = 13, CORRUPTED_INFOROM = 14, LOST = 15, RESET_REQUIRED = 16, IN_USE = 19,
+    OUT_OF_MEMORY = 20, NO_ROOM = 21, WRONG_VERSION = 25
 };
 typedef struct { u32 index; } gpu_t;
 typedef struct { char text[CONF_BYTES]; } conf_t;

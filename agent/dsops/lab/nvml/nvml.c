@@ -4,12 +4,14 @@
  * keys.toml says what each key means; a call whose key is not there is "not supported", as on a card that lacks it.
  *   conf.h    the files; return=CODE, hang=SECONDS; counters that grow by themselves
  *   tables.h  calls that read one value, and fields      links.h  NVLink and fabric      events.h  Xid and others
+ *   mig.h     GPUs divided into instances: what calls change
  *   here      the library, the driver, which GPU, and what has a structure of its own
  * Signatures and structures: NVIDIA's public NVML API reference. Built with -DnvmlX=absent_nvmlX, a function is not
  * exported. Answers were compared with a real H100's: tests/lab/h100_answers.jsonl.
  */
 #include "conf.h"
 #include "tables.h"
+#include "mig.h"
 
 /* --- library and driver --- */
 
@@ -19,7 +21,7 @@ EXPORT ret_t nvmlInitWithFlags(u32 flags) {
     users++;
     ret_t r = enter(&conf, "nvmlInit");
     if (r) users--;
-    else for (u32 i = 0; i < GPUS; i++) gpus[i].index = i;
+    else for (u32 i = 0; i < GPUS; i++) gpus[i].index = i, begin_mig(i);
     return r;
 }
 EXPORT ret_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
@@ -28,10 +30,12 @@ EXPORT ret_t nvmlShutdown(void) { return users ? (users--, OK) : UNINITIALIZED; 
 EXPORT const char *nvmlErrorString(ret_t code) {
     static const char *names[] = {
         [OK] = "Success", [UNINITIALIZED] = "Uninitialized", [INVALID_ARGUMENT] = "Invalid Argument",
-        [NOT_SUPPORTED] = "Not Supported", [4] = "Insufficient Permissions", [NOT_FOUND] = "Not Found",
+        [NOT_SUPPORTED] = "Not Supported", [NO_PERMISSION] = "Insufficient Permissions", [NOT_FOUND] = "Not Found",
         [TOO_SMALL] = "Insufficient Size", [9] = "Driver Not Loaded", [TIMED_OUT] = "Timeout",
         [12] = "NVML Shared Library Not Found", [FUNCTION_NOT_FOUND] = "Function Not Found",
-        [CORRUPTED_INFOROM] = "Corrupted infoROM", [LOST] = "GPU is lost", [16] = "GPU requires reset",
+        [CORRUPTED_INFOROM] = "Corrupted infoROM", [LOST] = "GPU is lost",
+        [RESET_REQUIRED] = "GPU requires reset", [IN_USE] = "In use by another client",
+        [NO_ROOM] = "Insufficient Resources",
         [18] = "Driver/library version mismatch", [WRONG_VERSION] = "Argument version mismatch", [27] = "Not Ready"};
     return code >= 0 && (size_t)code < LENGTH(names) && names[code] ? names[code] : "Unknown Error";
 }
@@ -343,7 +347,7 @@ EXPORT ret_t nvmlDeviceGetPlatformInfo(gpu_t *gpu, platform_t *out) {
     return OK;
 }
 
-/* --- processes: process.PID=BYTES --- */
+/* --- processes: process.PID=BYTES, in an instance BYTES GI CI --- */
 
 typedef struct { u32 pid; u64 memory; u32 gpu_instance, compute_instance; } process_t;
 static ret_t read_processes(gpu_t *gpu, u32 *count, process_t *out, const char *function, int any) {
@@ -354,7 +358,7 @@ static ret_t read_processes(gpu_t *gpu, u32 *count, process_t *out, const char *
     for (const char *line = conf.text; any && line; line = strchr(line, '\n')) {
         process_t one = {0, 0, 0xffffffff, 0xffffffff};
         if (*line == '\n') line++;
-        if (sscanf(line, "process.%u=%llu", &one.pid, &one.memory) != 2) continue;
+        if (sscanf(line, "process.%u=%llu %u %u", &one.pid, &one.memory, &one.gpu_instance, &one.compute_instance) < 2) continue;
         if (out && found < room) out[found] = one;
         found++;
     }

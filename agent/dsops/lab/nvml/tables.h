@@ -26,7 +26,6 @@ NUMBER(nvmlDeviceGetAccountingMode, u32, "accounting")
 NUMBER(nvmlDeviceGetVirtualizationMode, u32, "virtualization")
 NUMBER(nvmlDeviceGetPersistenceMode, u32, "persistence")
 NUMBER(nvmlDeviceGetComputeMode, u32, "compute_mode")
-NUMBER(nvmlDeviceGetMaxMigDeviceCount, u32, "mig_devices_max")
 NUMBER(nvmlDeviceGetPowerUsage, u32, "power") /* mW, as all power is */
 NUMBER(nvmlDeviceGetPowerManagementMode, u32, "power_management")
 NUMBER(nvmlDeviceGetPowerManagementLimit, u32, "power_limit")
@@ -64,7 +63,6 @@ PAIR(nvmlDeviceGetCudaComputeCapability, int, "cuda_major", "cuda_minor")
 PAIR(nvmlDeviceGetGspFirmwareMode, u32, "gsp", "gsp_default")
 PAIR(nvmlDeviceGetPowerManagementLimitConstraints, u32, "power_limit_min", "power_limit_max")
 PAIR(nvmlDeviceGetEccMode, u32, "ecc_mode", "ecc_mode_pending")
-PAIR(nvmlDeviceGetMigMode, u32, "mig_mode", "mig_mode_pending")
 PAIR(nvmlDeviceGetEncoderUtilization, u32, "utilization_encoder", "utilization_period")
 PAIR(nvmlDeviceGetDecoderUtilization, u32, "utilization_decoder", "utilization_period")
 PAIR(nvmlDeviceGetJpgUtilization, u32, "utilization_jpeg", "utilization_period")
@@ -88,7 +86,6 @@ PICKED(nvmlDeviceGetPcieThroughput, "pcie_sent", "pcie_received") /* KB/s */
 #define TEXT(function, key) \
     EXPORT ret_t function(gpu_t *gpu, char *out, u32 size) { ENTER_GPU return text(&conf, key, out, size); }
 TEXT(nvmlDeviceGetName, "name")
-TEXT(nvmlDeviceGetUUID, "uuid")
 TEXT(nvmlDeviceGetSerial, "serial")
 TEXT(nvmlDeviceGetBoardPartNumber, "part_number")
 TEXT(nvmlDeviceGetVbiosVersion, "vbios")
