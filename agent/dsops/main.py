@@ -19,6 +19,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("dsops.control.cli.doctor", "Say all that stands in a deploy's way, and what checks say."),
     "plan": ("dsops.control.cli.plan", "Say what a deploy would change, as a change ticket."),
     "apply": ("dsops.control.cli.apply", "Do what a plan says, in waves."),
+    "network": ("dsops.control.cli.network", "Say which network card each GPU is to use, and why."),
     "drift": ("dsops.control.cli.drift", "Say what differs now from what the site should be."),
     "deploy": ("dsops.control.cli.deploy", "Provision the servers of an inventory."),
     "verify": ("dsops.control.cli.verify", "Check every server against what its roles promise."),

@@ -21,10 +21,13 @@ from pyinfra.facts.server import LinuxDistribution
 
 from roles.agent.defaults import Agent
 from roles.base.defaults import Base
+from roles.container.defaults import Container
+from roles.driver.defaults import DriverSet
 from roles.engine.defaults import Engine
 from roles.firewall.defaults import Firewall
 from roles.gateway.defaults import Gateway
 from roles.helper.defaults import Helper
+from roles.mig.defaults import Mig
 from roles.monitoring.defaults import Monitoring
 from roles.nginx.defaults import Nginx
 from roles.ops.batch import ask_ahead
@@ -39,6 +42,7 @@ from roles.ops.settings import check_keys, read_settings
 from roles.ops.systems import read_release
 from roles.preflight.defaults import Preflight
 from roles.preflight.look import preflight
+from roles.rdma.defaults import Rdma
 from roles.ssh.defaults import Ssh
 from roles.storage.defaults import Storage
 from roles.swap.defaults import Swap
@@ -47,8 +51,8 @@ from roles.triton.defaults import Triton
 
 T = TypeVar("T")
 KINDS = (
-    Preflight, Base, Storage, Swap, SystemTuning, Ssh, Firewall, Agent, Triton, Helper, Engine, Gateway, Nginx,
-    Monitoring,
+    Preflight, Base, Storage, Swap, SystemTuning, DriverSet, Ssh, Firewall, Agent, Triton, Helper, Engine, Gateway,
+    Mig, Container, Nginx, Monitoring, Rdma,
 )  # fmt: skip
 ONCE = Lock()
 # The roles write through their own channel, without sudo's detour; they are root or nothing.

@@ -1,11 +1,18 @@
 """A small bundle with all the parts that the roles ask for, and what a server of each system answers."""
 
+import io
 import json
 import re
+import tarfile
+import tempfile
+from dataclasses import asdict
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dsops.catalog.locksets import get_lockset
+from dsops.control.bundle.images import write_archive
 from dsops.core.sums import make_sums
 
 RELEASE = "r0123456789ab"
@@ -19,6 +26,36 @@ OS_RELEASE = {
     "rocky 9.4": 'NAME="Rocky Linux"\nVERSION_ID="9.4"\nID="rocky"\nID_LIKE="rhel centos fedora"',
 }
 LIBC = {"debian 12": "2.36-9+deb12u14", "ubuntu 22.04": "2.35-0ubuntu3.8", "ubuntu 24.04": "2.39-0ubuntu8.3"}
+# A driver set for each system.
+LOCKSETS = {
+    "debian 12": "debian12-535.309.01",
+    "ubuntu 22.04": "ubuntu2204-570.133.20-open",
+    "ubuntu 24.04": "ubuntu2404-570.133.20-open",
+}
+# What a guest with soft-RoCE says of its topology.
+SOFT_ROCE = """\
+== sys
+/sys/class/infiniband/rxe0/node_guid\t5054:00ff:fe00:0107
+/sys/class/infiniband/rxe0/parent\teth1
+/sys/class/infiniband/rxe0/ports/1/state\t4: ACTIVE
+/sys/class/infiniband/rxe0/ports/1/rate\t2.5 Gb/sec (1X SDR)
+/sys/class/infiniband/rxe0/ports/1/link_layer\tEthernet
+/sys/class/infiniband/rxe0/ports/1/gids/1\t0000:0000:0000:0000:0000:ffff:0a62:0007
+/sys/class/infiniband/rxe0/ports/1/gid_attrs/types/1\tRoCE v2
+/sys/class/infiniband/rxe0/ports/1/gid_attrs/ndevs/1\teth1
+/sys/class/net/eth0/operstate\tup
+/sys/class/net/eth1/operstate\tup
+== kernel
+6.1.0-40-amd64
+== addresses
+2: eth0    inet 192.0.2.7/24 scope global eth0
+3: eth1    inet 10.98.0.7/24 scope global eth1
+== route
+eth0
+== cpu
+x86_64
+== end
+"""
 PYTHON = {"debian 12": "cp311", "ubuntu 22.04": "cp311", "ubuntu 24.04": "cp312"}
 
 
@@ -39,6 +76,8 @@ def write_bundle(folder: Path, *, system: str = "debian 12", python: str = "") -
         f"releases/{RELEASE}/release.json.sig": "signed",
         f"releases/{RELEASE}/models/llm/1/model.py": "",
         "bundle.json": json.dumps({"release": RELEASE}),
+        **render_drivers(LOCKSETS[system]),
+        "images/triton.oci.tar": make_image()[0],
     }
     for name, content in files.items():
         path = folder / name
@@ -47,6 +86,32 @@ def write_bundle(folder: Path, *, system: str = "debian 12", python: str = "") -
     sums = make_sums((name, sha256(content.encode()).hexdigest()) for name, content in files.items())
     (folder / "SHA256SUMS").write_text(sums.render())
     return folder
+
+
+@cache
+def make_image() -> tuple[str, str]:
+    """An image with one file: its archive, which is plain text, and its digest."""
+
+    def fill(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo("bin/sh")
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"sh"))
+
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "image"
+        digest = write_archive(archive, [fill], work=Path(folder))
+        return archive.read_text(), digest
+
+
+def render_drivers(name: str) -> dict[str, str]:
+    """path -> content of a driver set in a bundle."""
+    lockset = get_lockset(name)
+    modules = {f"{module}.ko": sha256(module.encode()).hexdigest() for module in lockset.modules}
+    return {
+        f"drivers/{name}/set.json": json.dumps({"lockset": asdict(lockset), "modules": modules}),
+        f"drivers/{name}/repo/InRelease": "signed",
+        **{f"drivers/{name}/modules/{module}.ko": module for module in lockset.modules},
+    }
 
 
 def write_secrets(folder: Path) -> dict[str, str]:
@@ -80,11 +145,19 @@ def fake_data(bundle: Path, secrets: Path, *, system: str = "debian 12") -> dict
         "firewall": True,
         "firewall_control": ["192.0.2.0/24"],
         "dsops_address": "192.0.2.7",
+        "driver_lockset": LOCKSETS.get(system, ""),
+        "container_image": "triton",
+        "container_digest": make_image()[1],
+        "mig_layouts": ["7x1g.10gb"],
+        "mig_slots": ["a: 0/0", "b: 0/1"],
+        "rdma": "soft",
+        "rdma_soft_interface": "eth1",
         "fake_delay": 0,
         "fake_delay_jitter": 0,
         "fake_responses": {
             re.compile(r"ls -pdL \*-release"): f"/etc/os-release\n{OS_RELEASE[system]}\n---",
             "echo filesystem=$(findmnt": "filesystem=ext4\nfree=200000000000\nmemory=1000000\navailable=900000",
+            "/sys/class/infiniband/*; do": SOFT_ROCE,
             "command -v": "/usr/bin/found",
         },
     }

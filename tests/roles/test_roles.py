@@ -13,13 +13,17 @@ from pyinfra.context import ctx_inventory
 
 from roles.agent.deploy import agent
 from roles.base.deploy import base
+from roles.container.deploy import container
+from roles.driver.deploy import driver
 from roles.engine.deploy import engine
 from roles.firewall.deploy import firewall
 from roles.gateway.deploy import gateway
 from roles.helper.defaults import Helper
 from roles.helper.deploy import add_tiers, find_namespace, helper, name_mount
+from roles.mig.deploy import mig
 from roles.monitoring.deploy import monitoring
 from roles.nginx.deploy import nginx
+from roles.rdma.deploy import rdma
 from roles.ssh.deploy import ssh
 from roles.storage.defaults import Storage
 from roles.storage.deploy import storage
@@ -36,10 +40,14 @@ ROLES: dict[str, tuple[Any, str]] = {
     "storage": (storage, "gpu1"),
     "swap": (swap, "gpu1"),
     "system": (system, "gpu1"),
+    "rdma": (rdma, "gpu1"),
+    "driver": (driver, "gpu1"),
     "ssh": (ssh, "gpu1"),
     "firewall": (firewall, "gpu1"),
     "agent": (agent, "gpu1"),
     "triton": (triton, "gpu1"),
+    "mig": (mig, "gpu1"),
+    "container": (container, "gpu1"),
     "helper": (helper, "gpu1"),
     "engine": (engine, "gpu1"),
     "gateway": (gateway, "gpu1"),

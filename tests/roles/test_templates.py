@@ -12,8 +12,10 @@ import pytest
 from jinja2.exceptions import UndefinedError
 
 from roles.agent.defaults import Agent
+from roles.container.defaults import Container
 from roles.gateway.defaults import Gateway
 from roles.helper.defaults import Helper
+from roles.mig.defaults import Mig
 from roles.monitoring.defaults import Monitoring
 from roles.nginx.defaults import Nginx
 from roles.ops.files import render
@@ -41,6 +43,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "system/templates/tuning.conf.j2": {"thp": "madvise", "governor": "performance"},
     "system/templates/grub.cfg.j2": {"options": ("iommu=pt",), "given": "# options so far: iommu=pt"},
     "system/templates/journald.conf.j2": {"gb": 4, "days": 30},
+    "driver/templates/dsops-driver-gate.service.j2": {"limit": 2},
+    "rdma/templates/dsops-rxe.service.j2": {"interface": "eth0", "device": "sys-subsystem-net-devices-eth0.device"},
+    "rdma/templates/triton.conf.j2": {"digest": "0123456789ab"},
+    "mig/templates/mig.toml.j2": {"said": Mig(mig_layouts=("7x1g.10gb",), mig_slots=("a: 0/0",))},
+    "container/templates/image.conf.j2": {"said": Container(), "root": "/var/lib/dsops/images/0123/root"},
     "agent/templates/agent.toml.j2": {
         "node": "gpu1",
         "role": "gpu",

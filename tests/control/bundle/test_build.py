@@ -129,6 +129,17 @@ def test_a_model_outside_of_the_checkout_counts(plan: Plan, tmp_path: Path) -> N
     assert build(replace(plan, profile=tmp_path / "other/release.toml")).made
 
 
+def test_an_image_counts(plan: Plan, tmp_path: Path) -> None:
+    image = tmp_path / "triton.oci.tar"
+    image.write_bytes(b"one")
+    carried = replace(plan, images=(image,))
+    build(plan)
+    assert build(carried).made
+    assert not build(carried).made
+    image.write_bytes(b"two")
+    assert build(carried).made
+
+
 def test_golden_prompts_outside_of_the_checkout_count(plan: Plan, tmp_path: Path) -> None:
     shutil.copytree(plan.profile.parent, tmp_path / "other")
     elsewhere = replace(plan, profile=tmp_path / "other/release.toml")

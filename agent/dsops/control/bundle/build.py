@@ -14,6 +14,8 @@ from dsops import __version__
 from dsops.control.bundle.apt_sources import read_system
 from dsops.control.bundle.checkout import copy_checkout, list_files, read_revision
 from dsops.control.bundle.debs import AptCache, ensure_apt_key, ensure_repository, read_packages
+from dsops.control.bundle.drivers import NO_DRIVERS, Wanted, build_sets
+from dsops.control.bundle.images import copy_images
 from dsops.control.bundle.place import locked, point, settle, told_in_words, workplace
 from dsops.control.bundle.release import build_release, find_prompts, find_weights
 from dsops.control.bundle.sign import Signer, sign
@@ -34,7 +36,8 @@ class Plan:
     """What to build and where. All paths absolute.
 
     profile: the release.toml of the model; out: the folder that holds bundles; keep: how many of them stay;
-    fresh: build although no input changed, for newer Debian packages
+    fresh: build although no input changed, for newer Debian packages; drivers: sets of GPU drivers that it shall have;
+    images: OCI archives that slots may run from
     """
 
     root: Path
@@ -44,6 +47,8 @@ class Plan:
     signer: Signer
     keep: int = 3
     fresh: bool = False
+    drivers: Wanted = NO_DRIVERS
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,13 @@ def read_inputs(plan: Plan) -> str:
     """A digest of all that the bundle is made from: the checkout, the model, the signer, this machine's system."""
     public = plan.signer.key.with_suffix(".pub").read_text()
     digest = sha256(f"{sys.version_info[:2]} {read_system()} {plan.signer.namespace} {public}".encode())
-    digest.update(repr(read_revision(plan.root)).encode())
+    digest.update(f"{read_revision(plan.root)!r} {plan.drivers}".encode())
     files = [(name, plan.root / name) for name in list_files(plan.root)]
     # The model may lie outside of the checkout, or be too big for git.
     profile = [("release.toml", plan.profile), ("prompts", find_prompts(plan.profile))]
     model = [*profile, *walk(find_weights(plan.profile))]
-    for name, file in [*files, *model]:
+    images = [(f"images/{image.name}", image) for image in plan.images]
+    for name, file in [*files, *model, *images]:
         digest.update(f"{name} {file.stat().st_mode & 0o100} {hash_file(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -139,6 +145,8 @@ def build_parts(plan: Plan, work: Path, step: Step) -> str:
     copy_wheels([build_own_wheel(plan.root, out=plan.cache / "own")], lock=None, out=work / "wheels/dsops")
     step("Triton")
     build_triton_runtime(fetch_wheels(locks / "triton.lock", cache=wheels, python=python)[0], work / "triton")
+    step("images")
+    copy_images(plan.images, out=work / "images")
     step("release")
     release = build_release(plan.profile, root=plan.root, out=work / "releases", signer=plan.signer).id
     step("checkout")
@@ -157,6 +165,7 @@ def _build_apt(plan: Plan, out: Path, target: Target) -> None:
         if file.parent.name != "base":
             more = [deb for deb in cache.fetch(target.get_packages(read_packages(file))) if deb not in base]
             ensure_repository(more, out=out / file.parent.name, key=key, kept=kept)
+    build_sets(plan.drivers, out=out.parent / "drivers", cache=plan.cache, key=key, base={deb.name for deb in base})
 
 
 def _finish(plan: Plan, work: Path, *, inputs: str, release: str) -> Built:

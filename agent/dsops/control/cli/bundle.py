@@ -9,6 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from dsops.control.bundle.build import Plan, build_bundle
 from dsops.control.bundle.checkout import find_root
+from dsops.control.bundle.drivers import Wanted
 from dsops.control.bundle.sign import LAB_NAMESPACE, SITE_NAMESPACE, ensure_signer
 from dsops.control.bundle.verify import SUMS, verify_bundle
 from dsops.control.progress import Steps
@@ -20,6 +21,7 @@ PROFILE = "model_repo/checkpoints/tiny-r1/release.toml"
 # Absolute at the door: parts of the work run in other folders.
 FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
+THERE = click.Path(path_type=Path, dir_okay=False, resolve_path=True, exists=True)
 
 
 @click.group()
@@ -36,6 +38,10 @@ def bundle() -> None:
 @click.option("--lab", is_flag=True, help="Sign for the lab only, and put the bundle where the lab looks.")
 @click.option("--keep", type=click.IntRange(min=1), default=3, show_default=True, help="How many bundles stay.")
 @click.option("--fresh", is_flag=True, help="Build though nothing changed here: fetches newer Debian packages.")
+@click.option("--lockset", multiple=True, metavar="NAME", help="A set of GPU drivers to carry; docs/drivers.md.")
+@click.option("--driver-source", multiple=True, metavar="LINE", help="One more apt source for the driver sets.")
+@click.option("--dkms", is_flag=True, help="The servers build the drivers' modules; else they are built here.")
+@click.option("--image", type=THERE, multiple=True, help="An OCI archive NAME.oci.tar to carry; docs/containers.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def build(
     root: Path,
@@ -46,6 +52,10 @@ def build(
     lab: bool,
     keep: int,
     fresh: bool,
+    lockset: tuple[str, ...],
+    driver_source: tuple[str, ...],
+    dkms: bool,
+    image: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Collect packages, wheels, Triton, engine, model, dsops and the checkout; sum them up; sign."""
@@ -61,6 +71,8 @@ def build(
         signer=ensure_signer(signer, name=name, namespace=namespace),
         keep=keep,
         fresh=fresh,
+        drivers=Wanted(lockset, driver_source, dkms),
+        images=image,
     )
     with Steps(Console(stderr=True)) as steps:
         built = build_bundle(plan, step=steps.start)
