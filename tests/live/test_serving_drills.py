@@ -66,7 +66,7 @@ def closed(*ports: int) -> Iterator[None]:
     """Nobody on the node reaches these of its own ports: connections are refused."""
     inside = ["nsenter", "-t", str(find_leader(LAB, NODE)), "-n", "nft"]
     rule = f"tcp dport {{ {', '.join(map(str, ports))} }} reject with tcp reset"
-    table = f"table inet drill {{ chain input {{ type filter hook input priority -300; {rule}; }} }}"
+    table = f"table inet drill {{ chain input {{ type filter hook input priority -300; {rule}; }}; }}"
     run([*inside, table])
     try:
         yield
@@ -116,7 +116,7 @@ def test_a_release_that_fails_while_it_loads_never_gets_traffic(fleet: Service, 
     tell_case("crash while it loads", watch, load, expected="refused, no traffic")
     assert "Traceback" not in said
     assert set(watch.values("release")) == {get_good()}
-    assert set(watch.values("healthz")) == {200}
+    assert not watch.was_refused, watch.tell()
     assert not find_lost(load)
 
 
@@ -186,7 +186,7 @@ def test_an_engine_that_goes_on_slowly_is_left_alone(fleet: Service, calm: str) 
 def test_a_hot_gpu_that_makes_a_release_slow_is_no_fault_of_the_release(mended: Service, calm: str) -> None:
     def act() -> None:
         strike("thermal")
-        faults.make_ill(NODE, "slow 30")
+        faults.make_ill(NODE, "slow 10")
         wait("it is hot", lambda: find(NODE, "gpu.hot") is not None, seconds=60)
 
     leave_alone(mended, "thermal slowdown, users wait", act, seconds=20)
@@ -210,7 +210,7 @@ def test_metrics_that_are_dead_are_nobodys_fault(fleet: Service) -> None:
     base = 8100 if faults.find_slot(NODE) == "a" else 8200
     with closed(base + 2):
         watch = leave_alone(fleet, "metrics dead while it serves", lambda: None)
-    assert set(watch.values("healthz")) == {200}
+    assert not watch.was_refused, watch.tell()
 
 
 def test_a_journal_from_the_future_changes_nothing(fleet: Service) -> None:

@@ -77,6 +77,11 @@ class Watch:
         before = [one.value for one in self.seen if one.what == what and one.at < self.onset][-1:]
         return before + [one.value for one in self.seen if one.what == what and one.at >= self.onset]
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether its gateway refused since the onset. No answer within half a second (0) is a busy machine's too."""
+        return not set(self.values("healthz")) <= {0, 200}
+
     def tell(self) -> str:
         """Everything, one line a change."""
         return "\n".join(f"  {one.at - self.onset:+8.2f} s  {one.what} {one.value!r}" for one in self.seen)
