@@ -141,6 +141,18 @@ def test_what_a_person_cleared_is_not_counted_any_more() -> None:
     assert play.found == {"xid.94 gpu0": Measure.RESTART}
 
 
+def test_what_came_after_a_persons_word_and_before_it_was_heard_is_not_forgotten() -> None:
+    play = Play(EVENT)
+    play.see(BAD)
+    looked = play.wall
+    play.see(OK, OK, OK, OK, OK, OK, OK, OK, BAD)
+    play.ledger.clear(until=looked)
+    assert play.found == {"xid.94 gpu0": Measure.RESTART}
+    assert [len(line.falls) for line in play.ledger.lines.values()] == [1]
+    play.ledger.clear(until=play.wall)
+    assert not play.found
+
+
 def test_what_comes_and_goes_too_often_is_believed_only_after_an_hour() -> None:
     play = Play(STATE)
     for _ in range(FLAPS):

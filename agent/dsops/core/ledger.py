@@ -3,6 +3,7 @@
 Two samples of one reading are one. UNKNOWN neither adds nor clears: what cannot be read is no proof of anything.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -109,6 +110,12 @@ def forget(line: Line) -> Line:
     return Line(line.code, line.entity, sample=line.sample, verdict=line.verdict, falls=line.falls)
 
 
+def _keep_later(line: Line, *, until: float) -> Line | None:
+    """What is left of it when all up to a moment is forgotten (Unix seconds)."""
+    falls = tuple(at for at in line.falls if at > until)
+    return replace(line, falls=falls, at=line.at and falls[0]) if falls else None
+
+
 @dataclass
 class Ledger:
     """boot: its id; whatever was seen in another one does not count any more. changes: findings that came, came again
@@ -146,10 +153,13 @@ class Ledger:
         self.changes += (before.failed, before.falls) != (line.failed, line.falls)
         self.lines[key] = line
 
-    def clear(self) -> None:
-        """A person says that all of it was looked at: nothing is counted from before; what goes on is found again."""
+    def clear(self, *, until: float = math.inf) -> None:
+        """A person says that all of it was looked at: nothing is counted from before; what goes on is found again.
+
+        until: Unix seconds of that word. What was found since then, before it was heard here, nobody looked at.
+        """
         self.changes += 1
-        self.lines = {}
+        self.lines = {key: later for key, line in self.lines.items() if (later := _keep_later(line, until=until))}
 
     def find(self, rules: Mapping[str, Rule], *, now: float, wall: float) -> tuple[Finding, ...]:
         """What is wrong now: the worst first; what another finding explains is left out."""

@@ -446,14 +446,15 @@ class Loop:
 
     def _take_clear(self, records: Sequence[Record]) -> None:
         """A person looked at it all, perhaps while no agent ran: what the checks hold against this server is over."""
-        last = max((record.seq for record in records if record.event == "clear"), default=0)
+        clears = {record.seq: record.at for record in records if record.event == "clear"}
+        last = max(clears, default=0)
         known, self._cleared = self._cleared, last
         if last == known:
             return
         self.history.keep(CLEARED, last)
         if known is not None and last > known and self.watch:
             log.info("cleared by a person: the checks begin afresh, and the breaker is reset")
-            self.checkup.clear()
+            self.checkup.clear(until=clears[last])
             self.watch.grounds.reset()
 
     def _mark_blind(self, said: str) -> None:

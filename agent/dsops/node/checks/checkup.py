@@ -64,9 +64,9 @@ class Checkup:
             self.ledger, self._seq, self._at = Ledger(), -1, float("-inf")
         self.ledger.begin(boot)
 
-    def clear(self) -> None:
-        """A person looked at it all."""
-        self.ledger.clear()
+    def clear(self, *, until: float = math.inf) -> None:
+        """A person looked at it all, at that time (Unix seconds)."""
+        self.ledger.clear(until=until)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
