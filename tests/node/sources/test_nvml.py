@@ -113,9 +113,9 @@ async def read_once() -> Reading:
 OLDER = {"gpu.ecc_sram", "gpu.remap_pending", "gpu.remap_failed", "gpu.memory_hot"}
 ALONE = {"nvlink.down", "nvlink.errors", "fabric.state"}
 LACKS = [
-    ("h100", {"gpu.retired_pages"}),
-    ("a100", {"gpu.retired_pages", "gpu.margin", "gpu.memory_hot", "fabric.state"}),
-    ("t4", {*OLDER, *ALONE, "gpu.margin"}),
+    ("h100", {"gpu.retired_pages", "nvlink.recoveries"}),
+    ("a100", {"gpu.retired_pages", "gpu.margin", "gpu.memory_hot", "fabric.state", "nvlink.recoveries"}),
+    ("t4", {*OLDER, *ALONE, "gpu.margin", "nvlink.recoveries"}),
 ]
 
 
