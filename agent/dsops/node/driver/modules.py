@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dsops.core.errors import DsopsError
-from dsops.node.driver.place import DriverSet, Place, sync, write
+from dsops.node.driver.place import DriverSet, Place, write
 from dsops.node.run import Runner
+from dsops.node.store.disk import Disk
 
 GRUB, DROP_IN = "/boot/grub/grub.cfg", "/etc/default/grub.d/91-dsops-driver.cfg"
 ENTRY = re.compile(r"menuentry_id_option '(gnulinux-(.+)-advanced-[0-9a-fA-F-]+)'")
@@ -46,7 +47,7 @@ def _put(wanted: DriverSet, updates: Path) -> None:
     if here.exists():
         here.rename(old)
     new.rename(here)
-    sync(updates)
+    Disk().sync_folder(updates)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from dsops.core.drivers import lockset as names
 from dsops.core.drivers.boots import State
 from dsops.core.drivers.lockset import Carried, Lockset, parse_carried
 from dsops.core.errors import DsopsError
+from dsops.node.store.disk import Disk
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,4 @@ def write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     new.chmod(0o644)
     new.rename(path)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """What was renamed in it lasts."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    Disk().sync_folder(path.parent)

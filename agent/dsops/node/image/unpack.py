@@ -15,6 +15,7 @@ from dsops.core.errors import DsopsError
 from dsops.core.oci import Layer, check_digest, parse_member
 from dsops.node.image.archive import Archive
 from dsops.node.run import get_output, run
+from dsops.node.store.disk import Disk
 
 PART = ".part"
 SYNC_SECONDS = 900.0
@@ -50,7 +51,7 @@ def unpack(archive: Archive, digest: str, *, into: Path, mounted: Sequence[str] 
     # Tens of thousands of files: one sync for this file system, then the rename that makes it count.
     get_output(["sync", "--file-system", str(part)], run=lambda argv: run(argv, timeout=SYNC_SECONDS))
     part.rename(target)
-    _sync(into)
+    Disk().sync_folder(into)
     return target
 
 
@@ -73,14 +74,6 @@ def remove_others(into: Path, *, keep: Sequence[str]) -> list[str]:
 def _forget(path: Path) -> None:
     if path.exists():
         shutil.rmtree(path)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Hashed:
