@@ -11,6 +11,7 @@ from dsops.node.sources.boots import read_crash, read_panics
 from dsops.node.sources.cgroups import Use, read_use
 from dsops.node.sources.counters import Counters
 from dsops.node.sources.disks import Disk, count_disks, read_disks
+from dsops.node.sources.driver import Driver, read_driver
 from dsops.node.sources.kernel_state import Quota, count_throttles, read_connections, read_files_open, read_stuck
 from dsops.node.sources.links import ACTIVE, UP, Link, Port, count_links, count_ports, read_links, read_ports
 from dsops.node.sources.memory import Memory, count_memory, read_memory, read_pressure
@@ -34,7 +35,7 @@ class Machine:
     was is nobody's fault. boots: when this boot and those before it began, Unix seconds, the latest last. panics:
     records that the boot before this one left. crashed: whether it ended without a shutdown. stuck: names of what hangs
     in the GPUs' driver. busy_cpu: percent of the last minute in which something waited for a CPU. disks: below the
-    paths that a node needs. uses: unit -> what memory its processes have.
+    paths that a node needs. uses: unit -> what memory its processes have. driver: the set of the GPUs' driver.
     """
 
     sample: str = ""
@@ -55,6 +56,7 @@ class Machine:
     busy_cpu: float | Unread = NOT_YET
     disks: Mapping[str, Disk | Unread] = field(default_factory=dict)
     uses: Mapping[str, Use | Unread] = field(default_factory=dict)
+    driver: Driver | Unread = NOT_YET
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class MachineReader(Paced[Machine]):
             busy_cpu=read_pressure(root, "cpu", "some"),
             disks=disks,
             uses={unit: read_use(root, cgroup) for unit, cgroup in self.cgroups.items()},
+            driver=read_driver(root),
         )
 
 

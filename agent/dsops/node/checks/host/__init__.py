@@ -1,4 +1,4 @@
-"""The checks of the machine itself: disks, memory, kernel, clock, boots, network, PCIe, and systemd."""
+"""The checks of the machine itself: disks, memory, kernel, clock, boots, driver, network, PCIe, and systemd."""
 
 from dsops.node.checks.check import Check
 from dsops.node.checks.host import (
@@ -7,6 +7,7 @@ from dsops.node.checks.host import (
     clock,
     cpu,
     disk,
+    driver,
     dstate,
     edac,
     ib_errors,
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     *quota.CHECKS,
     clock.CHECK,
     *boot.CHECKS,
+    driver.CHECK,
     net_link.CHECK,
     net_speed.CHECK,
     net_errors.CHECK,
