@@ -54,11 +54,14 @@ def test_a_list_of_packages_may_have_remarks(tmp_path: Path) -> None:
     assert read_packages(tmp_path / "packages.txt") == ["nginx", "chrony"]
 
 
-def make_deb(folder: Path, *, name: str = "dsops-test", version: str = "1:2.0+x~1", text: str = "hello") -> Path:
+def make_deb(
+    folder: Path, *, name: str = "dsops-test", version: str = "1:2.0+x~1", text: str = "hello", needs: str = ""
+) -> Path:
     root = folder / f"{name}.root"
     (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
     (root / "DEBIAN/control").write_text(
         f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: a <a@mirror.example>\nDescription: x\n"
+        + (f"Depends: {needs}\n" if needs else "")
     )
     (root / "hello").write_text(text)
     deb = folder / f"{name}_{version.replace(':', '%3a')}_all.deb"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from dsops.catalog.locksets import get_lockset
 from dsops.control.bundle import drivers
-from dsops.control.bundle.debs import AptKey, build_repository, ensure_apt_key
+from dsops.control.bundle.debs import AptCache, AptKey, build_repository, ensure_apt_key
 from dsops.control.bundle.drivers import (
     Wanted,
     build_set,
     check_built,
     choose_sources,
+    fetch_source,
     get_built,
     list_packages,
     read_dkms,
@@ -75,6 +76,22 @@ def test_a_set_has_the_pinned_versions_though_newer_ones_are_there(mirror: str, 
     assert carried.lockset == SMALL
     assert list(carried.modules) == ["nvidia.ko"]
     assert (out / "modules/nvidia.ko").read_text() == "module"
+
+
+@tools
+def test_the_modules_source_that_needs_firmware_of_its_version_is_had_though_a_newer_one_is_there(
+    tmp_path: Path, key: AptKey
+) -> None:
+    names = (("nvidia-firmware", "535.1-1"), ("nvidia-firmware", "535.2-1"), ("linux-image-1", "1.0"))
+    debs = [make_deb(tmp_path / version, name=name, version=version) for name, version in names]
+    needs = "nvidia-firmware (= 535.1-1)"
+    debs.append(make_deb(tmp_path / "source", name="nvidia-source", version="535.1-1", needs=needs))
+    build_repository(debs, out=tmp_path / "mirror", key=key)
+    line = f"deb [signed-by={tmp_path}/mirror/keyring.gpg] copy:{tmp_path}/mirror ./"
+    apt = AptCache(tmp_path / "apt", sources=[line])
+    apt.update()
+    (found,) = fetch_source(replace(SMALL, packages=("nvidia-firmware=535.1-1",)), apt)
+    assert found.name == "nvidia-source_535.1-1_all.deb"
 
 
 @tools

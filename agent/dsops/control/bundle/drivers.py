@@ -123,9 +123,8 @@ def build_modules(lockset: Lockset, apt: AptCache, *, work: Path) -> None:
     options = [f"--aptopt={line}" for line in said if line.startswith(("Acquire::http", "Acquire::Check-"))]
     make = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(tools)}", *options]
     run([*make, read_codename(), root, *sources], timeout=CHROOT, mend=MEND)
-    names = {word.partition("=")[0] for word in lockset.build}
     # Unpacked and not installed: its installer would build for whatever kernel runs here.
-    for deb in [one for one in apt.fetch(list(lockset.build)) if one.name.split("_")[0] in names]:
+    for deb in fetch_source(lockset, apt):
         run(["dpkg-deb", "-x", deb, root], timeout=300)
     name, version = read_dkms(root)
     words = ["dkms", "build", "-m", name, "-v", version, "-k", release, "-j", "2"]
@@ -137,6 +136,16 @@ def build_modules(lockset: Lockset, apt: AptCache, *, work: Path) -> None:
     for file in built:
         copyfile(file, work / file.name)
     rmtree(root)
+
+
+def fetch_source(lockset: Lockset, apt: AptCache) -> list[Path]:
+    """The packages with the modules' source.
+
+    Asked for with all that is pinned: alone they would want firmware of their version, of which apt takes the newest.
+    """
+    names = {word.partition("=")[0] for word in lockset.build}
+    debs = apt.fetch([*list_packages(lockset, is_dkms=False), *lockset.build])
+    return [deb for deb in debs if deb.name.split("_")[0] in names]
 
 
 def read_dkms(root: Path) -> tuple[str, str]:
