@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dsops.core.topology.perftest import LINE_USEC, parse_bandwidth, parse_latency
 from dsops.lab.metal import links
 from dsops.lab.place import LAB
 
 from tests.metal.machine import BIN, INVENTORY, ROOT, Machine, dsops, timed
+from tests.metal.perftest import LINE_USEC, parse_bandwidth, parse_latency
 
 pytestmark = [pytest.mark.metal, pytest.mark.thorough, pytest.mark.timeout(3600)]
 ROLES = ("base", "system", "rdma")
