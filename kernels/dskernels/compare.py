@@ -1,6 +1,7 @@
 """Every kernel against its peers and goals: `make bench-kernels`, or `python -m dskernels.compare [KERNEL.PY]`.
 
-KERNEL.PY: the public `inference/kernel.py` of DeepSeek-V3; sgl-deep-gemm is a peer where it can be imported.
+KERNEL.PY: the public `inference/kernel.py` of DeepSeek-V3; sgl-deep-gemm and humming-kernels are peers where they can
+be imported.
 """
 
 import sys
