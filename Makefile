@@ -1,5 +1,5 @@
 # The index of the developers' commands. `bin/demo` and `bin/test` install what they need; the rest expects one of them to have run.
-.PHONY: help demo test fast thorough metal metal-driver sim sim-fleet sim-days crash mutants swaps drills eject-times lint format locks bench bench-converge bench-kernels lab-down
+.PHONY: help demo test fast thorough metal metal-driver sim sim-fleet sim-days crash mutants swaps drills eject-times lint format locks bench bench-converge bench-kernels bench-agent lab-down
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -45,5 +45,7 @@ bench-converge:  ## our roles against ansible-core and mitogen: virgin, no chang
 bench-kernels:   ## on a GPU server: every kernel against its peers and goals, then a burn-in (PEER=DeepSeek's kernel.py)
 	PYTHONPATH=kernels:$(PYTHONPATH) $(or $(PYTHON),python3) -m dskernels.compare $(PEER)
 	PYTHONPATH=kernels:$(PYTHONPATH) $(or $(PYTHON),python3) -m dskernels.burn_in.bench
+bench-agent:     ## on a GPU server: what the agent costs a loop of products, its sweep, memory and CPU (TRITON, VENV: beside a real Triton)
+	PYTHONPATH=agent:$(PYTHONPATH) $(or $(PYTHON),python3) -m tests.bench.agent $(if $(TRITON),--triton $(TRITON) --venv $(VENV))
 lab-down:        ## take the rehearsal servers away
 	.venv/bin/dsops lab down
