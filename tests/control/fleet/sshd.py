@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,8 @@ class _Session(paramiko.ServerInterface):
         self.sshd.asked.append((self.user, command))
         serve = self.sshd.serve
         code, out, err = serve(command, channel) if serve else self.sshd.answer(command)
-        if not channel.closed:
+        # A client that went away ends its transport, also between these.
+        with suppress(EOFError, OSError):
             channel.sendall(out.encode())
             channel.sendall_stderr(err.encode())
             channel.send_exit_status(code)
