@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +24,8 @@ from typing import Self
 
 import pytest
 from dsops.control.bundle import triton_runtime
+
+from tests.ports import find_free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "model_repo/engines/openvino"
@@ -210,22 +211,6 @@ def ensure_engine() -> Path:
 
 def find_cache() -> Path:
     return Path(os.environ.get("DSOPS_TEST_CACHE", ROOT / "build/test-cache"))
-
-
-def find_free_ports(count: int) -> int:
-    """The first of `count` free ports in a row."""
-    for first in range(20000 + os.getpid() % 8000, 30000, count):
-        sockets = [socket.socket() for _ in range(count)]
-        try:
-            for offset, one in enumerate(sockets):
-                one.bind(("127.0.0.1", first + offset))
-            return first
-        except OSError:
-            continue
-        finally:
-            for one in sockets:
-                one.close()
-    raise AssertionError("no free ports")
 
 
 @contextmanager

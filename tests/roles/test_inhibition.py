@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.gateway.bed import free_port
+from tests.ports import find_free_port
 from tests.roles.promtool import ROOT, find_alertmanager
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ class Alertmanager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Alertmanager]:
-    program, port = find_alertmanager(tmp_path / "program"), free_port()
+    program, port = find_alertmanager(tmp_path / "program"), find_free_port()
     # It judges an alert when its group is due; half a minute is for people.
     config = CONFIG.read_text().replace("route:\n", "route:\n  group_wait: 1s\n")
     (tmp_path / "alertmanager.yml").write_text(config)

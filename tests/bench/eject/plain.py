@@ -15,7 +15,7 @@ from functools import partial
 from tests.bench.eject.peers import PEERS, Pool
 from tests.live.faults import Fault, find_slot, get_pid, strike
 from tests.live.site import ADDRESSES, GPUS, on, ssh, wait
-from tests.triton_server import find_free_ports
+from tests.ports import find_free_ports
 
 NODE = "gpu2"
 KILLED, FROZEN, XID, WRONG = "engine killed", "engine frozen", "Xid 79", "wrong answers"

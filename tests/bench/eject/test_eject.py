@@ -20,7 +20,8 @@ from tests.bench.eject.peers import NGINX, PEERS, READY, TCP, Pool, Programs, se
 from tests.bench.eject.plain import FAULTS, FROZEN, KILLED, XID
 from tests.bench.eject.rounds import find_strays, judge
 from tests.bench.eject.table import CONTENDERS, OURS, find_trouble, render
-from tests.triton_server import TritonServer, find_free_ports
+from tests.ports import find_free_ports
+from tests.triton_server import TritonServer
 
 ILL = (Path(__file__).parents[2] / "live/ills/model.py").read_text()
 GOOD = b'{"text_output": "From the right: "}'

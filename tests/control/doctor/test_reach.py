@@ -1,6 +1,5 @@
 """A server that cannot be looked at: not there, another machine, or a login that does not work."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dsops.core.errors import DsopsError
 
 from tests.control.doctor.sites import DEPLOYED
 from tests.control.fleet.sshd import Reply, Sshd, run_sshd
+from tests.ports import find_free_port
 
 
 def make_fleet(tmp_path: Path, sshd: Sshd, *, pinned: paramiko.PKey | None = None, line: str = "") -> Fleet:
@@ -101,8 +101,7 @@ def test_a_missing_key_is_left_to_the_files_check(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_said_with_the_port(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = find_free_port()
     found = failure(make_fleet(tmp_path, Sshd(port=port)))
     assert steps(found) == [("reach", Status.PROBLEM), REST]
     assert found[0].what == f"[127.0.0.1]:{port} is up and refuses SSH: nothing listens on port {port}"

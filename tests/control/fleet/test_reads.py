@@ -15,6 +15,7 @@ from dsops.core.status import VERSION
 
 from tests.core.test_status import make_status
 from tests.node.sources.server import Canned, serve
+from tests.ports import find_free_port
 
 
 def make_server(name: str, port: int = 9410, **data: Any) -> Server:
@@ -61,8 +62,7 @@ def test_a_bug_is_not_taken_for_a_dead_server() -> None:
 
 
 def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        refused = closed.getsockname()[1]
+    refused = find_free_port()
     strange = Canned({"/v1/status": (200, b"<html>")})
     old = Canned({"/v1/status": (200, b'{"version": 7}')})
     silent = Canned({"/v1/status": (200, b"late")}, delay=5)

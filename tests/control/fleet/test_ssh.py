@@ -16,6 +16,7 @@ from dsops.control.fleet.ssh import run_node
 from dsops.core.errors import DsopsError
 
 from tests.control.fleet.sshd import Sshd, run_sshd
+from tests.ports import find_free_port
 
 
 def make_fleet(tmp_path: Path, sshd: Sshd, *, pinned: paramiko.PKey | None = None, **data: Any) -> Fleet:
@@ -101,8 +102,7 @@ def test_a_private_key_that_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = find_free_port()
     error = error_of(make_fleet(tmp_path, Sshd(port=port)))
     assert error.what == "cannot connect by SSH: nothing listens there"
     assert error.where == f"gpu1 ([127.0.0.1]:{port})"

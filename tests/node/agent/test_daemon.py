@@ -29,6 +29,7 @@ from starlette.testclient import TestClient
 from tests.node.agent.releases import ALWAYS, make_release
 from tests.node.sources.server import Canned, serve
 from tests.node.sources.talker import event
+from tests.ports import find_free_port
 
 ONE_GPU = """
 import sys
@@ -111,8 +112,7 @@ def test_a_gpu_that_went_leaves_no_series(tmp_path: Path) -> None:
 
 
 def test_the_relay_says_which_slots_there_are_and_that_one_is_down(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = find_free_port()
     client = TestClient(build_app(make_loop(tmp_path, port)))
     assert (client.get("/metrics/slots/c").status_code, client.get("/metrics/slots/a").status_code) == (
         404,
@@ -206,11 +206,6 @@ expected = 0
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 def start(*argv: str, **environment: str) -> "subprocess.Popen[str]":
     words = [sys.executable, "-m", "dsops.node.agent", *argv]
     env = {**os.environ, **environment}
@@ -218,7 +213,7 @@ def start(*argv: str, **environment: str) -> "subprocess.Popen[str]":
 
 
 def test_the_daemon_says_ready_answers_and_ends_on_sigterm(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     (tmp_path / "agent.toml").write_text(CONFIG.format(port=port))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))

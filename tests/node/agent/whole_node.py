@@ -32,10 +32,11 @@ from dsops.node.sources.slots import Ports
 
 from tests.node.agent.fake_node import ANSWERS, FakeNode
 from tests.node.agent.releases import QUESTIONS
-from tests.node.gateway.bed import Loop, free_port
+from tests.node.gateway.bed import Loop
 from tests.node.gateway.fake_triton import FakeTriton, start
 from tests.node.helper.conftest import Talk, serving
 from tests.node.store.bed import Bed, Made, Signer, Systemd, make_root
+from tests.ports import find_free_port
 
 
 def make_golden(name: str) -> Made:
@@ -82,8 +83,8 @@ class Slot:
     loop: Loop
     node: FakeNode = field(default_factory=FakeNode)
     triton: Triton = field(default_factory=Triton)
-    http: int = field(default_factory=free_port)
-    grpc: int = field(default_factory=free_port)
+    http: int = field(default_factory=find_free_port)
+    grpc: int = field(default_factory=find_free_port)
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     result: str = "success"
@@ -216,7 +217,7 @@ def make_node(folder: Path, signer: Signer, **config: Any) -> Iterator[WholeNode
         operator = stack.enter_context(serving(bed.desk(), folder / "operator.sock"))
         helper = stack.enter_context(serving(bed.desk(), folder / "helper.sock"))
         helper.peer = Peer.AGENT
-        port = free_port()
+        port = find_free_port()
         gateway = loop.run(_start_gateway(folder, root, slots, port))
         stack.callback(lambda: loop.run(gateway.stop()))
         settings = AgentConfig(
@@ -241,7 +242,7 @@ async def _start_gateway(folder: Path, root: Path, slots: dict[str, Slot], port:
     gateway = Gateway(
         GatewaySettings(
             listen=Address("127.0.0.1", port),
-            admin_listen=Address("127.0.0.1", free_port()),
+            admin_listen=Address("127.0.0.1", find_free_port()),
             control_socket=folder / "gateway.sock",
             state_file=root / "state" / "gateway.json",
             lanes_dir=root / "lanes",

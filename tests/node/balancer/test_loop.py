@@ -22,6 +22,7 @@ from dsops.node.balancer.state import Look, Observation
 from starlette.testclient import TestClient
 
 from tests.node.sources.server import Canned, serve
+from tests.ports import find_free_port
 
 DRAINED = b'{"status": "unavailable", "phase": "drained", "reason": "drained by ann: fan"}'
 
@@ -177,8 +178,7 @@ def test_a_wrong_configuration_is_refused(nodes: tuple[NodeConfig, ...], said: s
 @pytest.mark.slow
 def test_the_daemon_takes_a_killed_gateway_out_within_two_seconds(run_dir: Path) -> None:
     """With the contract's own figures: every 500 ms, 1 s timeout."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = find_free_port()
     with serve(Canned({"/healthz": (200, b"{}")})) as one, serve(Canned({"/healthz": (200, b"{}")})) as two:
         text = f'listen = "127.0.0.1:{port}"\nrun_dir = "{run_dir}"\n'
         for name, canned in (("gpu1", one), ("gpu2", two)):

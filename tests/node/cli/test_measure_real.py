@@ -28,7 +28,8 @@ from dsops.node.sources.slots import Ports
 from tests.node.cli.test_measure import answering
 from tests.node.helper.conftest import Talk, serving
 from tests.node.store.bed import NAMESPACE, Bed, Made, Signer, Systemd, make_root, make_signer
-from tests.triton_server import ROOT, START, ensure_engine, ensure_runtime, find_free_ports
+from tests.ports import find_free_ports
+from tests.triton_server import ROOT, START, ensure_engine, ensure_runtime
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 HERE = Hardware((), "a test's CPU", 2)

@@ -17,6 +17,7 @@ from dsops.node.gateway.config import LANES, Config, load_config
 from dsops.node.gateway.daemon import Gateway
 
 from tests.node.gateway.fake_triton import FakeTriton, start
+from tests.ports import find_free_port
 
 KEY = "sk-test"
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Place:
             (root / name).mkdir()
         self.keys = root / "api-keys"
         self.keys.write_text(hash_key(KEY, b"0123456789abcdef", name="test") + "\n")
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = find_free_port(), find_free_port()
         self.socket = root / "gateway.sock"
         release = self.add_release()
         for slot in "ab":
@@ -132,7 +133,9 @@ class Bed:
         self.place = Place(root)
         self.loop = Loop()
         self.a, self.b = FakeTriton(name="a"), FakeTriton(name="b")
-        self.servers = {name: self.loop.run(start(fake)) for name, fake in (("a", self.a), ("b", self.b))}
+        self.servers = {
+            name: self.loop.run(start(fake, port=find_free_port())) for name, fake in (("a", self.a), ("b", self.b))
+        }
         slots = {name: port for name, (_, port) in self.servers.items()} | dict(ports or {})
         self.config = load_config(self.place.write_config(slots, **config))
         self.gateway = self.loop.run(_start(self.config))
@@ -173,12 +176,6 @@ async def _start(config: Config) -> Gateway:
     gateway = Gateway(config)
     await gateway.start()
     return gateway
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def events(text: str) -> list[Any]:

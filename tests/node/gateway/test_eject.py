@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.node.gateway.bed import KEY, Bed, events, free_port, wait_for
+from tests.node.gateway.bed import KEY, Bed, events, wait_for
 from tests.node.gateway.test_door import BODY, drain, is_refused
 from tests.node.gateway.test_failures import start_triton
+from tests.ports import find_free_port
 
 MakeBed = Callable[..., Bed]
 ASK = {"model": "tiny-r1", "prompt": "{who}", "max_tokens": 16, "temperature": 0, "stream": True}
@@ -307,7 +308,7 @@ def test_a_client_that_does_not_read_waits_for_nobody(make_bed: MakeBed) -> None
 
 
 def test_a_dead_engine_is_unwell_at_once_though_it_was_ready_a_moment_ago(make_bed: MakeBed) -> None:
-    port = free_port()
+    port = find_free_port()
     with start_triton(port) as triton:
         bed = make_bed()
         bed.place.write_config({"a": port})
@@ -323,7 +324,7 @@ def test_a_dead_engine_is_unwell_at_once_though_it_was_ready_a_moment_ago(make_b
 
 
 def test_a_request_that_lost_its_engine_makes_the_next_question_a_fresh_one(make_bed: MakeBed) -> None:
-    port = free_port()
+    port = find_free_port()
     with start_triton(port):
         bed = make_bed()
         bed.place.write_config({"a": port})
@@ -350,7 +351,7 @@ def test_the_status_does_not_wait_for_an_engine_that_does_not_answer(make_bed: M
 @pytest.mark.slow
 def test_a_stopped_engine_is_seen_by_who_waits_for_it(make_bed: MakeBed) -> None:
     """SIGSTOP: no connection breaks, nobody answers; only the time that goes by tells."""
-    port = free_port()
+    port = find_free_port()
     with start_triton(port) as triton:
         bed = make_bed(first_token_timeout=10, deadline=10)
         bed.place.write_config({"a": port}, first_token_timeout=2, deadline=3)

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.node.gateway.bed import Bed, events, free_port, wait_for
+from tests.node.gateway.bed import Bed, events, wait_for
 from tests.node.gateway.fake_triton import FakeTriton
+from tests.ports import find_free_port
 
 HERE = Path(__file__).parent
 MakeBed = Callable[..., Bed]
@@ -111,7 +112,7 @@ def test_a_triton_that_came_back_is_used_at_once(make_bed: MakeBed) -> None:
 
 
 def test_a_triton_that_dies_loses_only_what_it_had(make_bed: MakeBed) -> None:
-    port = free_port()
+    port = find_free_port()
     with start_triton(port) as triton:
         bed = make_bed()
         bed.place.write_config({"a": port})

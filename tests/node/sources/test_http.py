@@ -1,7 +1,6 @@
 """One GET: every way to fail is an answer that says so."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from dsops.node.sources.http import Answer, Failure, Target, fetch, find_reason, get, parse_response
 
 from tests.node.sources.server import Canned, serve
+from tests.ports import find_free_port
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -40,8 +40,7 @@ def test_a_post_carries_its_body() -> None:
 
 
 def test_nobody_listening_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = find_free_port()
     assert ask(port).failure is Failure.REFUSED
 
 
