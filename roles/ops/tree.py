@@ -120,12 +120,15 @@ def send(state: State, host: Host, source: str, path: str, names: list[str]) -> 
 
 
 def prove(state: State, host: Host, path: str, sums: Sums, proven: str) -> bool:
-    """Hashes every file on the server against the sums, and only then leaves the stamp."""
+    """Hashes every file on the server against the sums, and only then leaves the stamp.
+
+    Both outlast a power cut in the next moment: the files before the stamp says so, the stamp before this ends.
+    """
     new = f"{STAMP}.new"
     # The list itself is hashed too: were this side killed, half a list would look like a whole one.
     whole = f'cat > {new} && [ "$(sha256sum < {new} | cut -c1-64)" = {proven} ]'
     files = f"sha256sum --check --strict --quiet {new} && rm {new} && sync -f ."
-    check = f"cd {shlex.quote(path)} && {whole} && {files} && echo {proven} > {STAMP}"
+    check = f"cd {shlex.quote(path)} && {whole} && {files} && echo {proven} > {STAMP} && sync {STAMP}"
     return pipe(state, host, check, partial(_write_text, sums.render()))
 
 
