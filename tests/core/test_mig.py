@@ -1,6 +1,7 @@
 """Layouts of divided GPUs: what they mean, where their instances lie, what is impossible and why."""
 
 import itertools
+import math
 from collections import Counter
 
 import pytest
@@ -8,7 +9,6 @@ from dsops.catalog.gpus import find_kind as find_gpu
 from dsops.catalog.mig import find_kind, read_kinds
 from dsops.core.errors import DsopsError
 from dsops.core.mig import (
-    SLICES,
     Binding,
     Kind,
     Part,
@@ -31,6 +31,7 @@ def kind_of(device: str) -> Kind:
 
 
 A100_40, A100_80, H100 = kind_of("20b0"), kind_of("20B2"), kind_of("2330")
+A30, H200 = kind_of("20b7"), kind_of("2335")
 T4 = Gpu(0, "Tesla T4", "1eb8", "GPU-t4")
 
 
@@ -64,7 +65,7 @@ def test_every_profile_lies_within_its_gpu_and_as_often_as_it_says() -> None:
     for kind in read_kinds():
         assert len({one.id for one in kind.profiles}) == len({one.name for one in kind.profiles}) == len(kind.profiles)
         for profile in kind.profiles:
-            assert all(0 <= start <= SLICES - profile.size for start in profile.starts)
+            assert all(0 <= start <= kind.slices - profile.size for start in profile.starts)
             assert find_places(kind, (Part(profile.name),) * profile.most)
             if not profile.name.endswith("+me"):
                 assert len(profile.starts) == profile.most
@@ -76,8 +77,8 @@ def test_names_and_memory_of_the_profiles_are_of_one_piece() -> None:
         gigabytes = int(kind.name.split()[-1].removesuffix("GB"))
         for profile in kind.profiles:
             named = int(profile.name.split(".")[1].split("gb")[0])
-            assert named == gigabytes * profile.size // SLICES
-            assert 0.9 * named < profile.memory_mib / 1024 < named
+            assert named == math.floor(gigabytes * profile.size / kind.slices + 0.5)
+            assert 0.88 * named < profile.memory_mib / 1024 < named
 
 
 def test_each_device_is_the_product_that_the_list_of_gpus_says() -> None:
@@ -104,6 +105,8 @@ def test_each_device_is_the_product_that_the_list_of_gpus_says() -> None:
         (H100, "7g.80gb", ["7g.80gb@0"]),
         (H100, "1g.10gb+me, 6x1g.10gb", ["1g.10gb@0", *[f"1g.10gb@{start}" for start in range(1, 6)], "1g.10gb+me@6"]),
         (H100, "off", []),
+        (H200, "3g.71gb, 1g.35gb, 2x1g.18gb", ["3g.71gb@0", "1g.18gb@4", "1g.18gb@5", "1g.35gb@6"]),
+        (A30, "2g.12gb, 2x1g.6gb", ["2g.12gb@0", "1g.6gb@2", "1g.6gb@3"]),
     ],
 )
 def test_instances_lie_where_the_gpu_allows(kind: Kind, layout: str, wanted: list[str]) -> None:
@@ -119,6 +122,7 @@ def test_instances_lie_where_the_gpu_allows(kind: Kind, layout: str, wanted: lis
         (A100_40, "4g.20gb, 4x1g.5gb", "would overlap: 1g.5gb may begin at 0 1 2 3 4 5 6, 4g.20gb may begin at 0"),
         (A100_40, "4g.20gb@4", "4g.20gb cannot begin at slice 4"),
         (A100_40, "1g.5gb@0, 4g.20gb", "would overlap"),
+        (A30, "4g.24gb, 1g.6gb", "it takes 5 slices of memory, there are 4 (1g.6gb takes 1, 4g.24gb takes 4)"),
         (H100, "1g.5gb", "H100 80GB has no profile 1g.5gb"),
     ],
 )
@@ -136,7 +140,7 @@ def test_a_layout_is_refused_when_and_only_when_no_way_of_laying_it_exists(asked
     profiles = [profile for part in wanted if (profile := kind.find(part.profile))]
     allowed = all(count <= profile.most for profile, count in Counter(profiles).items())
     ways = itertools.product(*(one.starts for one in profiles))
-    exists = allowed and any(_is_apart(way, [one.size for one in profiles]) for way in ways)
+    exists = allowed and any(_is_apart(way, [one.size for one in profiles], kind.slices) for way in ways)
     try:
         found = find_places(kind, wanted)
     except DsopsError:
@@ -145,13 +149,13 @@ def test_a_layout_is_refused_when_and_only_when_no_way_of_laying_it_exists(asked
     assert exists
     assert Counter(one.profile for one in found) == Counter(part.profile for part in wanted)
     sizes = [profile.size for one in found if (profile := kind.find(one.profile))]
-    assert _is_apart([one.start for one in found], sizes)
+    assert _is_apart([one.start for one in found], sizes, kind.slices)
     assert find_places(kind, list(reversed(wanted))) == found
 
 
-def _is_apart(starts: list[int] | tuple[int, ...], sizes: list[int]) -> bool:
+def _is_apart(starts: list[int] | tuple[int, ...], sizes: list[int], slices: int) -> bool:
     used = [slice_ for start, size in zip(starts, sizes, strict=True) for slice_ in range(start, start + size)]
-    return len(used) == len(set(used)) and all(slice_ < SLICES for slice_ in used)
+    return len(used) == len(set(used)) and all(slice_ < slices for slice_ in used)
 
 
 @pytest.mark.parametrize("text", ["", "7", "1g", "0x1g.5gb", "2x3g.20gb@0", "1g.5gb;2g.10gb", "all", "1g.5gb,"])

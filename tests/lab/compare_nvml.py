@@ -165,9 +165,12 @@ def list_events() -> Iterator[tuple[str, Ask]]:
 
 
 def list_mig() -> Iterator[tuple[str, Ask]]:
-    """What can be asked of how a GPU is divided; nothing of it was asked of the real one, which is not ours."""
-    for number in (0, 4, 5, 99):
+    """What can be asked of how a GPU is divided, or could be."""
+    for number in (0, 4, 5, 7, 9, 99):
         yield f"MIG profile {number}", ask_device("GetGpuInstanceProfileInfo", number, 1)
+        yield f"MIG profile {number} with its name", ask_device("GetGpuInstanceProfileInfo", number, 2)
+    old = ctypes.byref(ctypes.c_uint(9))
+    yield "MIG profile of another version", raw("nvmlDeviceGetGpuInstanceProfileInfoV", 0, old)
     for profile in (19, 0, 77):
         count = ctypes.c_uint(0)
         yield f"MIG places of {profile}", raw(f"{PLACES}_v2", ctypes.c_uint(profile), None, ctypes.byref(count))

@@ -121,6 +121,33 @@ def test_what_a_driver_refuses_is_refused(a100: Divided, words: str, code: int) 
     assert a100.do(words) == ["code", code]
 
 
+def compare_mig(library: Path, folder: Path) -> tuple[int, str]:
+    """What the comparison with the catalog says of these GPUs."""
+    env = env_of(library, folder) | {"PYTHONPATH": f"{ROOT}:{ROOT}/agent"}
+    argv = [sys.executable, "-m", "tests.lab.compare_mig"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("profile", "code"), [("a100", 0), ("h100", 0), ("t4", 2)])
+def test_the_catalog_has_each_profile_as_the_drivers_say_it(
+    library: Path, tmp_path: Path, profile: str, code: int
+) -> None:
+    gpus.reset(tmp_path / "gpus", SERVER, profile=profile)
+    found, said = compare_mig(library, tmp_path / "gpus")
+    assert found == code, said
+    assert said.count("7 profiles, 0 not as in the catalog" if not code else "it has no MIG") == SERVER.gpus
+
+
+def test_a_gpu_that_the_catalog_has_otherwise_is_shown_as_the_catalog_wants_it(library: Path, tmp_path: Path) -> None:
+    gpus.reset(tmp_path / "gpus", SERVER, profile="a100")
+    gpus.change(tmp_path / "gpus", 1, {"mig_profile.2": "9 3g.21gb 3 2 19968 4 0 4"})
+    found, said = compare_mig(library, tmp_path / "gpus")
+    assert (found, "7 profiles, 2 not as in the catalog" in said) == (1, True), said
+    assert '{ name = "3g.21gb", id = 9, size = 4, starts = [0, 4], most = 2, memory_mib = 19968 },' in said
+    assert "not on this GPU: 3g.20gb" in said
+
+
 def test_an_instance_goes_when_nothing_computes_on_it(a100: Divided, tmp_path: Path) -> None:
     a100.do("n.nvmlDeviceSetMigMode(h, 1)")
     a100.do(f"n.nvmlGpuInstanceCreateComputeInstance(make({HALF}, 0, 4), 2)")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dsops.core.decode import suggest
 from dsops.core.errors import DsopsError
 
-SLICES = 8  # of memory, on every GPU that can be divided
 OFF = "off"
 SLOTS = ("a", "b")
 _PART = re.compile(r"(?:(?P<count>[1-9]) ?x ?)?(?P<profile>\d+g\.\d+gb(?:\+me)?)(?:@(?P<start>\d))?")
@@ -29,11 +28,12 @@ class Profile:
 
 @dataclass(frozen=True)
 class Kind:
-    """A product that can be divided. ids: its PCI device ids."""
+    """A product that can be divided. ids: its PCI device ids. slices: of memory, on one GPU."""
 
     name: str
     ids: tuple[str, ...]
     profiles: tuple[Profile, ...]
+    slices: int = 8
 
     def find(self, name: str) -> Profile | None:
         """The profile of that name."""
@@ -149,9 +149,9 @@ def find_places(kind: Kind, parts: Sequence[Part]) -> tuple[Place, ...]:
     asked = [(part, _get_profile(kind, part)) for part in parts]
     _check_most(kind, asked)
     taken = sum(profile.size for _, profile in asked)
-    if taken > SLICES:
+    if taken > kind.slices:
         told = ", ".join(f"{name} takes {size}" for name, size in sorted({(one.name, one.size) for _, one in asked}))
-        raise _refuse(kind, parts, f"it takes {taken} slices of memory, there are {SLICES} ({told})")
+        raise _refuse(kind, parts, f"it takes {taken} slices of memory, there are {kind.slices} ({told})")
     asked.sort(key=lambda one: (one[0].start is None, -one[1].size, one[1].starts, one[0].profile))
     places = _fit(asked, frozenset())
     if places is None:

@@ -257,6 +257,17 @@ def test_a_driver_that_lays_instances_elsewhere_than_the_catalog_is_believed(nod
     node.apply(SEVEN, BOUND)
 
 
+@pytest.mark.parametrize("line", ["9 3g.21gb 3 2 19968 4 0 4", "10 3g.20gb 3 2 19968 4 0 4"])
+def test_a_driver_that_names_or_numbers_a_profile_otherwise_is_believed(node: Node, line: str) -> None:
+    node.make()
+    gpus.change(node.cards, 0, {"mig_profile.2": line})
+    said = node.refused(HALVES)
+    number, name = line.split()[:2]
+    assert "the driver has no 3g.20gb (9); it has 1g.5gb (19), " in said
+    assert f"{name} ({number})" in said
+    assert node.made() == []
+
+
 def test_a_mode_that_waits_for_a_reset_leaves_the_slots_down_until_it_came(node: Node) -> None:
     node.make(units=[A, AGENT])
     gpus.change(node.cards, 0, {"mig_reset": 1})

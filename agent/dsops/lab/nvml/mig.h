@@ -159,6 +159,17 @@ EXPORT ret_t nvmlDeviceGetGpuInstanceProfileInfo(gpu_t *gpu, u32 number_, profil
     if (!r) *out = (profile_info_t){.id = one.id, .slices = one.slices, .instances = one.most, .memory = one.memory};
     return r;
 }
+typedef struct { u32 version, id, p2p, slices, instances, sms, copies, decoders, encoders, jpegs, ofas; u64 memory; char name[96]; } profile_info_v2_t;
+EXPORT ret_t nvmlDeviceGetGpuInstanceProfileInfoV(gpu_t *gpu, u32 number_, profile_info_v2_t *out) {
+    profile_t one;
+    ENTER_GPU if (!out || number_ >= PROFILES) return INVALID_ARGUMENT;
+    if (out->version != VERSION(profile_info_v2_t, 2)) return INVALID_ARGUMENT; /* as a real one */
+    ret_t r = read_profile(&conf, number_, &one);
+    if (r) return r;
+    *out = (profile_info_v2_t){.id = one.id, .slices = one.slices, .instances = one.most, .memory = one.memory};
+    snprintf(out->name, sizeof out->name, "MIG %s", one.name);
+    return OK;
+}
 EXPORT ret_t nvmlDeviceGetGpuInstancePossiblePlacements_v2(gpu_t *gpu, u32 id, span_t *out, u32 *count) {
     profile_t one;
     ENTER_MIG if (!count) return INVALID_ARGUMENT;
@@ -200,7 +211,6 @@ EXPORT ret_t nvmlDeviceCreateGpuInstanceWithPlacement(gpu_t *gpu, u32 id, const 
 }
 EXPORT ret_t nvmlDeviceGetGpuInstances(gpu_t *gpu, u32 profile, gi_t **out, u32 *count) {
     ENTER_MIG if (!out || !count) return INVALID_ARGUMENT;
-    if (!mig.mode) return NOT_SUPPORTED;
     *count = 0;
     for (u32 g = 0; g < INSTANCES; g++)
         if (mig.gi[g].there && mig.gi[g].profile == profile) out[(*count)++] = &gis[gpu->index][g];

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dsops.core.errors import DsopsError
-from dsops.core.mig import Kind, Part, Place
+from dsops.core.mig import Kind, Part, Place, Profile
 from dsops.core.mig_plan import Change, Gpu, Instance
 from dsops.node.sources.gpu_values import get_text
 
@@ -117,26 +117,47 @@ class Driver:
     # --- changes ---
 
     def check_places(self, gpu: Gpu, kind: Kind, parts: Sequence[Part]) -> None:
-        """Raises DsopsError when the driver lays the wanted profiles elsewhere than the catalog says."""
+        """Raises DsopsError when the driver knows a wanted profile otherwise than the catalog: not, or elsewhere."""
         where = f"GPU {gpu.index} ({gpu.name})"
+        mend = f"mend {kind.name} in catalog/mig.toml by `nvidia-smi mig -lgip` and `-lgipp`; nothing was changed"
+        known = {one.name: one for one in self.read_profiles(gpu)}
         for name in sorted({part.profile for part in parts}):
-            profile = kind.find(name)
-            if profile is None:
+            wanted, told = kind.find(name), known.get(name)
+            if wanted is None:
                 continue  # the plan has refused it
-            with self._door(where):
-                found = self._read_places(self.nvml.nvmlDeviceGetHandleByIndex(gpu.index), profile.id)
-            wanted = {(start, profile.size) for start in profile.starts}
-            if found != wanted:
-                told = ", ".join(f"{start}:{size}" for start, size in sorted(found)) or "nowhere"
-                mend = f"mend {kind.name} in catalog/mig.toml by `nvidia-smi mig -lgipp`; nothing was changed"
-                raise DsopsError(f"the driver lays {name} at {told}, the catalog elsewhere", where=where, mend=mend)
+            if told is None or told.id != wanted.id:
+                says = ", ".join(f"{one.name} ({one.id})" for one in known.values()) or "none"
+                raise DsopsError(f"the driver has no {name} ({wanted.id}); it has {says}", where=where, mend=mend)
+            if (told.starts, told.size) != (wanted.starts, wanted.size):
+                says = ", ".join(f"{start}:{told.size}" for start in told.starts) or "nowhere"
+                raise DsopsError(f"the driver lays {name} at {says}, the catalog elsewhere", where=where, mend=mend)
 
-    def _read_places(self, handle: Any, profile: int) -> set[tuple[int, int]]:
+    def read_profiles(self, gpu: Gpu) -> tuple[Profile, ...]:
+        """All profiles of a GPU, as its driver names and lays them; MIG may be off. Raises DsopsError."""
+        with self._door(f"GPU {gpu.index} ({gpu.name})"):
+            handle = self.nvml.nvmlDeviceGetHandleByIndex(gpu.index)
+            return tuple(self._read_profiles(handle))
+
+    def _read_profiles(self, handle: Any) -> Iterator[Profile]:
+        for number in range(self.nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
+            try:
+                info = self.nvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, number)
+            except self.nvml.NVMLError as error:
+                if error.value in ABSENT:
+                    continue
+                raise
+            starts, size = self._read_places(handle, info.id)
+            name = get_text(info.name).removeprefix("MIG ")
+            yield Profile(name, int(info.id), size, starts, int(info.instanceCount), int(info.memorySizeMB))
+
+    def _read_places(self, handle: Any, profile: int) -> tuple[tuple[int, ...], int]:
+        """(where an instance may begin, slices that it takes); 0 slices of one that lies nowhere."""
         count = ctypes.c_uint(0)
         self.nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile, None, ctypes.byref(count))
         found = (self.nvml.c_nvmlGpuInstancePlacement_t * count.value)()
         self.nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile, found, ctypes.byref(count))
-        return {(int(one.start), int(one.size)) for one in found[: count.value]}
+        places = sorted((int(one.start), int(one.size)) for one in found[: count.value])
+        return tuple(start for start, _ in places), max((size for _, size in places), default=0)
 
     def change(self, change: Change, kind: Kind | None) -> None:
         """Does what was planned on one GPU. Raises DsopsError; what was done until then stays done."""
