@@ -91,6 +91,16 @@ def test_a_boot_that_is_not_judged_yet_is_nothing_at_first_and_unknown_later(ser
     assert "has not judged this boot" in found.reason
 
 
+def test_a_boot_that_the_gate_could_not_look_at_is_unknown_at_once_and_says_why(server: Server) -> None:
+    state, _ = judge_boot(settle(OLD), boot="b9", outcome=Outcome.UNKNOWN, why="the gate could not look: no set.json")
+    write(server, state, Outcome.UNKNOWN)
+    server.live(120)
+    (found,) = server.find()
+    assert (found.code, found.status) == ("driver.gate", Verdict.UNKNOWN)
+    assert "no verdict on this boot: " in found.reason
+    assert "no set.json" in found.reason
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"stage": "mad", "current": "x"}'])
 def test_what_cannot_be_read_is_unknown_and_names_the_file(server: Server, text: str) -> None:
     server.write(STATE, text)

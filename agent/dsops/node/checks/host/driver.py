@@ -28,6 +28,8 @@ def look_at_driver(scene: Scene) -> Iterator[Sight]:
         yield Sight(GATE, ENTITY, Verdict.BAD, sample, driver.says)
     elif driver.boot == scene.boot and driver.outcome in (Outcome.PASSED, Outcome.NO_GPU):
         yield Sight(GATE, ENTITY, Verdict.OK, sample)
+    elif driver.boot == scene.boot:
+        yield see_unread(GATE, ENTITY, sample, Unread(f"no verdict on this boot: {driver.says}"))
     elif scene.ticks > scene.limit(GATE, "patience_seconds"):  # the monotonic clock begins with the boot
         yield see_unread(GATE, ENTITY, sample, Unread(f"the gate has not judged this boot: {driver.says}"))
 
