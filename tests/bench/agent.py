@@ -132,12 +132,8 @@ def triton(state: Path, folder: Path, venv: Path) -> Iterator[None]:
     with log.open("wb") as said:
         server = subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
     try:
-        began = time.monotonic()
-        while not answers(TRITON + "/v2/health/ready"):
-            if server.poll() is not None or time.monotonic() - began > 60:
-                sys.exit("error: Triton does not get ready:\n" + log.read_text()[-3000:])
-            time.sleep(0.2)
-        print(f"Triton ready after {time.monotonic() - began:.1f} s", flush=True)
+        took = wait_for(TRITON + "/v2/health/ready", server, log, seconds=60)
+        print(f"Triton ready after {took:.1f} s", flush=True)
         yield
     finally:
         os.killpg(server.pid, signal.SIGTERM)
@@ -169,11 +165,7 @@ def agent(state: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as said:
         started = subprocess.Popen(command, stdout=said, stderr=said)
     try:
-        began = time.monotonic()
-        while not answers(AGENT + "/v1/status"):
-            if started.poll() is not None or time.monotonic() - began > 20:
-                sys.exit("error: the agent does not answer:\n" + log.read_text()[-2000:])
-            time.sleep(0.2)
+        wait_for(AGENT + "/v1/status", started, log, seconds=20)
         yield started
     finally:
         started.terminate()
@@ -228,6 +220,16 @@ def read_rss(pid: int) -> float:
     """Resident memory, MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, *, seconds: float) -> float:
+    """Seconds until it answered; ends the bench with the process's log where it ended, or never answered."""
+    began = time.monotonic()
+    while not answers(url):
+        if process.poll() is not None or time.monotonic() - began > seconds:
+            sys.exit(f"error: {url} does not answer within {seconds:g} s:\n{log.read_text()[-3000:]}")
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 def answers(url: str) -> bool:
