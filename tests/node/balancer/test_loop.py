@@ -188,7 +188,8 @@ def test_the_daemon_takes_a_killed_gateway_out_within_two_seconds(run_dir: Path)
         argv = [sys.executable, "-m", "dsops.node.balancer", "--config", str(run_dir / "balancer.toml")]
         daemon = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
         try:
-            wait_for(run_dir, "../inner/gpu1.sock", limit=20)
+            for node in ("gpu1", "gpu2"):
+                wait_for(run_dir, f"../inner/{node}.sock", limit=20, node=node)
             two.delay = 5.0
             assert wait_for(run_dir, "../out/gpu2.sock", limit=5, node="gpu2") < 2.0
             two.delay = 0.0
