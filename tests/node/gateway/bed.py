@@ -184,7 +184,7 @@ def events(text: str) -> list[Any]:
     return [data if data == "[DONE]" else json.loads(data) for data in datas]
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 3.0) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
