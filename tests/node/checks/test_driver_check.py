@@ -1,7 +1,8 @@
 """The GPU driver's set as its gate wrote it down: what a person hears of it, and when."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ def server(tmp_path: Path) -> Server:
 
 
 def write(server: Server, state: State, outcome: Outcome | None, *, boot: str = "") -> None:
-    """As the gate leaves it after a boot; None: it has not judged any."""
+    """As the gate leaves it after a boot; None: the verdict stays as it was."""
     server.write(STATE, json.dumps(asdict(state)))
     if outcome:
-        told = {"boot": boot or server.boot, "set": state.current, "outcome": outcome.value, "left": state.left}
+        told = {"boot": boot or server.boot, "set": state.current, "outcome": outcome.value, "says": state.says}
         server.write(VERDICT, json.dumps(told))
 
 
@@ -77,12 +78,39 @@ def test_a_halted_server_asks_for_a_person(server: Server) -> None:
         state, _ = judge_boot(state, boot=boot, outcome=Outcome.FAILED, why=WHY)
     write(server, state, Outcome.FAILED, boot="b2")
     assert "driver driver.gate" in server.live(60)
-    assert any("a person must look" in one.reason for one in server.find())
+    (found,) = server.find()
+    assert found.reason.count("a person must look") == 1
+
+
+def test_a_set_that_waits_for_its_reboot_is_quiet_however_long_the_server_is_up(server: Server) -> None:
+    server.now = 100_000.0
+    write(server, end_turn(begin(None, OLD), server.boot), None)
+    assert server.live(1200) == set()
+    assert server.find() == ()
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda state: end_turn(begin(state, NEW), "b9"),
+        lambda state: end_turn(begin(state, OLD), "b9"),
+        forget,
+    ],
+)
+def test_what_was_deployed_or_cleared_after_a_failed_boot_is_not_told_with_its_verdict(
+    server: Server, then: Callable[[State], State]
+) -> None:
+    server.boot = "b9"
+    state, _ = judge_boot(settle(OLD), boot="b9", outcome=Outcome.FAILED, why="libcuda1 is not held")
+    write(server, state, Outcome.FAILED)
+    assert server.live(60) == {"driver driver.gate"}
+    write(server, then(state), None)
+    assert server.live(120) == set()
 
 
 def test_a_boot_that_is_not_judged_yet_is_nothing_at_first_and_unknown_later(server: Server) -> None:
     server.now = 20.0
-    write(server, settle(OLD), Outcome.PASSED, boot="the boot before")
+    write(server, replace(settle(OLD), seen="the boot before"), Outcome.PASSED, boot="the boot before")
     assert server.live(600) == set()
     assert server.find() == ()
     server.live(600)
@@ -102,13 +130,20 @@ def test_a_boot_that_the_gate_could_not_look_at_is_unknown_at_once_and_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"stage": "mad", "current": "x"}'])
-def test_what_cannot_be_read_is_unknown_and_names_the_file(server: Server, text: str) -> None:
+def test_a_state_that_cannot_be_read_is_unknown_and_named(server: Server, text: str) -> None:
     server.write(STATE, text)
     server.live(120)
     (found,) = server.find()
     assert (found.code, found.status) == ("driver.gate", Verdict.UNKNOWN)
-    for wrong in ("[]", "{", '{"outcome": "odd"}'):
-        write(server, settle(OLD), None)
-        server.write(VERDICT, wrong)
-        server.live(120)
-        assert [one.status for one in server.find()] == [Verdict.UNKNOWN]
+    assert STATE in found.reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"says": "SAYS", "boot": "b", "outcome": "odd"}'])
+def test_a_verdict_that_cannot_be_read_is_unknown_and_named(server: Server, text: str) -> None:
+    state = settle(OLD)
+    write(server, state, None)
+    server.write(VERDICT, text.replace("SAYS", state.says))
+    server.live(120)
+    (found,) = server.find()
+    assert (found.code, found.status) == ("driver.gate", Verdict.UNKNOWN)
+    assert VERDICT in found.reason

@@ -13,12 +13,17 @@ from dsops.node.sources.unread import Unread, attempt
 
 @dataclass(frozen=True)
 class Driver:
-    """left: why it went back from a set, "" when it did not. boot: the last one that the gate judged, outcome: how."""
+    """left: why it went back from a set, "" when it did not. seen: the last boot that counts no more.
+
+    judged: the boot that the gate's verdict is of, outcome: how; neither when the set was changed, or a person cleared
+    it, since that verdict.
+    """
 
     stage: Stage
     says: str
     left: str = ""
-    boot: str = ""
+    seen: str = ""
+    judged: str = ""
     outcome: Outcome | None = None
 
 
@@ -28,10 +33,23 @@ def read_driver(root: Path) -> Driver | Unread:
 
 
 def _read(root: Path) -> Driver:
-    path, told = root / STATE.lstrip("/"), root / VERDICT.lstrip("/")
-    state = decode(State, json.loads(path.read_text()), where=str(path))
-    verdict = json.loads(told.read_text()) if told.exists() else {}
-    if not isinstance(verdict, dict):
-        raise DsopsError("is no table", where=str(told))
-    outcome = Outcome(verdict["outcome"]) if "outcome" in verdict else None
-    return Driver(state.stage, state.says, state.left, str(verdict.get("boot", "")), outcome)
+    path = root / STATE.lstrip("/")
+    try:
+        state = decode(State, json.loads(path.read_text()), where=str(path))
+    except ValueError as error:
+        raise DsopsError(str(error), where=str(path)) from error
+    judged, outcome = _read_verdict(root / VERDICT.lstrip("/"), state)
+    return Driver(state.stage, state.says, state.left, state.seen, judged, outcome)
+
+
+def _read_verdict(path: Path, state: State) -> tuple[str, Outcome | None]:
+    """(boot, outcome), of a verdict on the state as it is now."""
+    if not path.exists():
+        return "", None
+    try:
+        told = json.loads(path.read_text())
+        if told["says"] != state.says:
+            return "", None
+        return str(told["boot"]), Outcome(told["outcome"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DsopsError(f"is no verdict of the gate ({error!r})", where=str(path)) from error

@@ -7,6 +7,7 @@ from dsops.core.drivers.boots import Outcome, Stage
 from dsops.core.status import Verdict
 from dsops.node.checks.check import Check, Scene
 from dsops.node.checks.host.judging import EVERY, find_absence, see_unread
+from dsops.node.sources.driver import Driver
 from dsops.node.sources.unread import Unread
 
 GATE, LEFT = "driver.gate", "driver.left"
@@ -22,14 +23,18 @@ def look_at_driver(scene: Scene) -> Iterator[Sight]:
         yield Sight(LEFT, ENTITY, Verdict.BAD, sample, driver.left)
     else:
         yield Sight(LEFT, ENTITY, Verdict.OK, sample)
-    if driver.stage is Stage.HALTED:
-        yield Sight(GATE, ENTITY, Verdict.BAD, sample, f"a person must look: {driver.says}")
-    elif driver.boot == scene.boot and driver.outcome is Outcome.FAILED:
+    yield from _look_at_gate(scene, driver, sample)
+
+
+def _look_at_gate(scene: Scene, driver: Driver, sample: str) -> Iterator[Sight]:
+    outcome = driver.outcome if driver.judged == scene.boot else None
+    if driver.stage is Stage.HALTED or outcome is Outcome.FAILED:
         yield Sight(GATE, ENTITY, Verdict.BAD, sample, driver.says)
-    elif driver.boot == scene.boot and driver.outcome in (Outcome.PASSED, Outcome.NO_GPU):
-        yield Sight(GATE, ENTITY, Verdict.OK, sample)
-    elif driver.boot == scene.boot:
+    elif outcome is Outcome.UNKNOWN:
         yield see_unread(GATE, ENTITY, sample, Unread(f"no verdict on this boot: {driver.says}"))
+    elif outcome or driver.seen == scene.boot:
+        # Changed or cleared in this boot: what failed before is no longer there, and the next boot judges the rest.
+        yield Sight(GATE, ENTITY, Verdict.OK, sample)
     elif scene.ticks > scene.limit(GATE, "patience_seconds"):  # the monotonic clock begins with the boot
         yield see_unread(GATE, ENTITY, sample, Unread(f"the gate has not judged this boot: {driver.says}"))
 
