@@ -3,7 +3,7 @@
 Run by `make bench-agent` on a server with a GPU and PyTorch; 5 minutes. With TRITON (a folder with bin/tritonserver,
 as the bundle has it) and VENV (with what the engine imports) the agent also watches a real Triton that serves tiny-r1;
 the model computes on the CPU, so that the GPU has only the products. The agent is the product's own, with the real
-NVML, its own state and its own port; one that already runs on the server is not touched, but would be measured too.
+NVML, its own state and its own port; where another one runs, or a slot a, the bench says so and ends.
 Loops with and without it take turns, in both orders, each after the same rest; each pair is one ratio.
 """
 
@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ def triton(state: Path, folder: Path, venv: Path) -> Iterator[None]:
         "CACHE_DIRECTORY": str(state / "cache"),
     }
     command = ["sh", str(ROOT / "roles/triton/templates/dsops-triton"), "a"]
+    check_free(TRITON + "/v2/health/ready")
     log = state / "triton.log"
     with log.open("wb") as said:
         server = subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
@@ -136,7 +137,8 @@ def triton(state: Path, folder: Path, venv: Path) -> Iterator[None]:
         print(f"Triton ready after {took:.1f} s", flush=True)
         yield
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
 
 
@@ -161,6 +163,7 @@ expected = {count}
 def agent(state: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The agent, answering; ended afterwards."""
     command = [sys.executable, "-m", "dsops.node.agent", "--config", str(state / "agent.toml")]
+    check_free(AGENT + "/v1/status")
     log = state / "agent.log"
     with log.open("ab") as said:
         started = subprocess.Popen(command, stdout=said, stderr=said)
@@ -182,6 +185,7 @@ def measure(state: Path, loop: Callable[[], float]) -> None:
             with agent(state) if on else nullcontext():
                 time.sleep(max(0.0, rested - time.monotonic()))
                 (with_agent if on else without).append(loop())
+        print(f"pair {pair + 1} of {PAIRS}: {with_agent[-1]:.1f} with, {without[-1]:.1f} without", flush=True)
     ratios = [a / b for a, b in zip(with_agent, without, strict=True)]
     slower = sorted(100 * (1 - ratio) for ratio in ratios)
     print(f"products/s: {statistics.median(with_agent):.1f} with, {statistics.median(without):.1f} without the agent")
@@ -222,12 +226,21 @@ def read_rss(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+def check_free(url: str) -> None:
+    """Ends the bench where somebody else answers there already."""
+    if answers(url):
+        sys.exit(f"error: something else answers on {url}\n  mend: run it where neither agent nor slot a runs")
+
+
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, *, seconds: float) -> float:
     """Seconds until it answered; ends the bench with the process's log where it ended, or never answered."""
     began = time.monotonic()
     while not answers(url):
-        if process.poll() is not None or time.monotonic() - began > seconds:
-            sys.exit(f"error: {url} does not answer within {seconds:g} s:\n{log.read_text()[-3000:]}")
+        said = f"ended with code {process.poll()}" if process.poll() is not None else ""
+        if not said and time.monotonic() - began > seconds:
+            said = f"does not answer on {url} within {seconds:g} s"
+        if said:
+            sys.exit(f"error: what the bench started {said}:\n{log.read_text()[-3000:]}")
         time.sleep(0.2)
     return time.monotonic() - began
 

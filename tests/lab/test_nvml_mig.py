@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dsops.catalog.mig import find_kind
+from dsops.core.decode import decode
+from dsops.core.mig import Kinds, Profile
 from dsops.lab import gpus
 from dsops.lab.cards import get_profile
 
@@ -144,8 +147,20 @@ def test_a_gpu_that_the_catalog_has_otherwise_is_shown_as_the_catalog_wants_it(l
     gpus.change(tmp_path / "gpus", 1, {"mig_profile.2": "9 3g.21gb 3 2 19968 4 0 4"})
     found, said = compare_mig(library, tmp_path / "gpus")
     assert (found, "7 profiles, 2 not as in the catalog" in said) == (1, True), said
-    assert '{ name = "3g.21gb", id = 9, size = 4, starts = [0, 4], most = 2, memory_mib = 19968 },' in said
-    assert "not on this GPU: 3g.20gb" in said
+    assert "3g.21gb: not in the catalog\n3g.20gb: not on this GPU\n" in said
+    entry = said[said.rindex("[[kinds]]") :]
+    kind = decode(Kinds, {"source": "x", "date": "x", **tomllib.loads(entry)}, where="entry").kinds[0]
+    assert (kind.ids, kind.slices) == (("20b0",), 8)
+    assert kind.find("3g.21gb") == Profile("3g.21gb", 9, 4, (0, 4), 2, 19968)
+
+
+def test_a_gpu_that_does_not_answer_is_never_as_the_catalog_says(library: Path, tmp_path: Path) -> None:
+    gpus.reset(tmp_path / "gpus", SERVER, profile="h100")
+    gpus.change(tmp_path / "gpus", 1, {"return": 15})
+    found, said = compare_mig(library, tmp_path / "gpus")
+    assert (found, "GPU is lost" in said) == (3, True), said
+    found, said = compare_mig(tmp_path / "nowhere/libnvidia-ml.so.1", tmp_path / "gpus")
+    assert (found, said.startswith("error: NVML: ")) == (3, True), said
 
 
 def test_an_instance_goes_when_nothing_computes_on_it(a100: Divided, tmp_path: Path) -> None:

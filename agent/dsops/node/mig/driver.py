@@ -142,22 +142,24 @@ class Driver:
         for number in range(self.nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
             try:
                 info = self.nvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, number)
+                places = self._read_places(handle, info.id)
             except self.nvml.NVMLError as error:
                 if error.value in ABSENT:
                     continue
                 raise
-            starts, size = self._read_places(handle, info.id)
+            # One of several sizes, which no driver had so far, is one of none: no catalog has it so.
+            starts, sizes = tuple(start for start, _ in places), {size for _, size in places}
+            size = sizes.pop() if len(sizes) == 1 else 0
             name = get_text(info.name).removeprefix("MIG ")
             yield Profile(name, int(info.id), size, starts, int(info.instanceCount), int(info.memorySizeMB))
 
-    def _read_places(self, handle: Any, profile: int) -> tuple[tuple[int, ...], int]:
-        """(where an instance may begin, slices that it takes); 0 slices of one that lies nowhere."""
+    def _read_places(self, handle: Any, profile: int) -> list[tuple[int, int]]:
+        """(where an instance may begin, slices that it takes)."""
         count = ctypes.c_uint(0)
         self.nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile, None, ctypes.byref(count))
         found = (self.nvml.c_nvmlGpuInstancePlacement_t * count.value)()
         self.nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile, found, ctypes.byref(count))
-        places = sorted((int(one.start), int(one.size)) for one in found[: count.value])
-        return tuple(start for start, _ in places), max((size for _, size in places), default=0)
+        return sorted((int(one.start), int(one.size)) for one in found[: count.value])
 
     def change(self, change: Change, kind: Kind | None) -> None:
         """Does what was planned on one GPU. Raises DsopsError; what was done until then stays done."""
