@@ -5,8 +5,9 @@ Each process of a test run has a range of its own, claimed by an abstract socket
 """
 
 import socket
+from collections.abc import Iterator
 from functools import cache
-from itertools import cycle
+from itertools import cycle, islice
 
 FIRST, LAST, EACH = 20000, 32000, 400
 
@@ -17,28 +18,18 @@ def find_free_port() -> int:
 
 def find_free_ports(count: int) -> int:
     """The first of `count` free ports in a row."""
-    wanted, found = _get_range(), 0
-    for _ in range(2 * EACH):
-        port = wanted.take()
-        found = found + 1 if _is_free(port) and port % EACH else 0  # a row never goes over the range's edge
+    (_, ports), found = _claim_range(), 0
+    for port in islice(ports, 2 * EACH):
+        before = found if port % EACH else 0  # a row never goes over the range's edge
+        found = before + 1 if _is_free(port) else 0
         if found == count:
             return port - count + 1
     raise AssertionError(f"no {count} free ports in a row")
 
 
-class Range:
-    """EACH ports, one after the other and from the front again, so that a port rests before it comes back."""
-
-    def __init__(self, first: int, guard: socket.socket) -> None:
-        self._ports = cycle(range(first, first + EACH))
-        self._guard = guard
-
-    def take(self) -> int:
-        return next(self._ports)
-
-
 @cache
-def _get_range() -> Range:
+def _claim_range() -> tuple[socket.socket, Iterator[int]]:
+    """(what holds the claim, EACH ports over and over, so that each rests before it comes back)."""
     for first in range(FIRST, LAST, EACH):
         guard = socket.socket(socket.AF_UNIX)
         try:
@@ -46,7 +37,7 @@ def _get_range() -> Range:
         except OSError:
             guard.close()
         else:
-            return Range(first, guard)
+            return guard, cycle(range(first, first + EACH))
     raise AssertionError(f"all ranges of ports from {FIRST} to {LAST} are claimed")
 
 

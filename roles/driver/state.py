@@ -1,13 +1,11 @@
 """What a server says of its driver set, what differs from the wanted one, and the operations that change it."""
 
-import json
 import shlex
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dsops.core.decode import decode
-from dsops.core.drivers.boots import Stage, State
+from dsops.core.drivers.boots import Stage, State, parse_state
 from dsops.core.drivers.lockset import PREFERENCES, STATE, Carried
 from dsops.core.errors import DsopsError
 from pyinfra import host
@@ -51,7 +49,7 @@ class DriverFact(FactBase[Found]):
         rows = [line.split() for line in output]
         states = [line.removeprefix("state ") for line in output if line.startswith("state ")]
         return Found(
-            state=read_state(states[0]) if states else None,
+            state=parse_state(states[0], where=STATE) if states else None,
             packages={
                 row[1]: row[3] for row in rows if row[0] == "package" and len(row) == 4 and row[2] == "installed"
             },
@@ -59,15 +57,6 @@ class DriverFact(FactBase[Found]):
             modules={row[2]: row[1] for row in rows if row[0] == "module" and len(row) == 3},
             is_pinned=["pinned"] in rows,
         )
-
-
-def read_state(text: str) -> State:
-    """What the node wrote down. Raises DsopsError when it cannot be read."""
-    try:
-        return decode(State, json.loads(text), where=STATE)
-    except ValueError as error:
-        mend = "remove it on the server, and deploy again: the set is installed anew"
-        raise DsopsError(f"is no state of a driver set ({error})", where=STATE, mend=mend) from error
 
 
 def find_differences(wanted: Carried, found: Found) -> list[str]:

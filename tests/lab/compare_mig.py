@@ -18,7 +18,7 @@ SAME, OTHERWISE, NO_MIG, NO_ANSWER = range(4)
 
 def render(gpu: Gpu, told: tuple[Profile, ...]) -> str:
     """The GPU's entry in the catalog, as its driver says it."""
-    slices = max(start + one.size for one in told for start in one.starts)
+    slices = max((start + one.size for one in told for start in one.starts), default=0)
     head = f'[[kinds]]\nname = "{gpu.name}"\nids = ["{gpu.id}"]\nslices = {slices}\nprofiles = [\n'
     return head + "".join(f"  {render_profile(one)},\n" for one in told) + "]"
 

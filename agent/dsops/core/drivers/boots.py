@@ -3,9 +3,11 @@
 Written down before it is acted upon: whoever is cut goes on from what stands here.
 """
 
+import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from dsops.core.decode import decode
 from dsops.core.errors import DsopsError
 
 LIMIT = 2
@@ -55,6 +57,15 @@ class State:
     bad: tuple[str, ...] = ()
     says: str = ""
     left: str = ""
+
+
+def parse_state(text: str, *, where: str) -> State:
+    """What a node wrote down. Raises DsopsError when it is none."""
+    try:
+        return decode(State, json.loads(text), where=where)
+    except ValueError as error:
+        mend = "remove it on the server, and deploy again: the set is installed anew"
+        raise DsopsError(f"the state cannot be read ({error})", where=where, mend=mend) from error
 
 
 def begin(state: State | None, to: str) -> State:

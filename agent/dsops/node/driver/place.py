@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dsops.core.decode import decode
 from dsops.core.drivers import lockset as names
-from dsops.core.drivers.boots import State
+from dsops.core.drivers.boots import State, parse_state
 from dsops.core.drivers.lockset import Carried, Lockset, parse_carried
 from dsops.core.errors import DsopsError
 from dsops.node.store.disk import Disk
@@ -57,8 +56,8 @@ class Place:
         if not path.exists():
             return None
         try:
-            return decode(State, json.loads(path.read_text()), where=str(path))
-        except (OSError, ValueError) as error:
+            return parse_state(path.read_text(), where=str(path))
+        except OSError as error:
             mend = "remove it, and deploy again: the set is installed anew"
             raise DsopsError(f"the state cannot be read ({error})", where=str(path), mend=mend) from error
 

@@ -1,7 +1,7 @@
 """What the driver says of divided GPUs, and what it is told to change; all of it through NVML."""
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,26 +74,17 @@ class Driver:
         """Of the first device on each instance."""
         uuids: dict[int, str] = {}
         for index in range(self.nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-            try:
-                device = self.nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-            except self.nvml.NVMLError as error:
-                if error.value in ABSENT:
-                    continue
-                raise
-            uuids.setdefault(
-                self.nvml.nvmlDeviceGetGpuInstanceId(device), get_text(self.nvml.nvmlDeviceGetUUID(device))
-            )
+            if device := self._find(self.nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index):
+                uuid = get_text(self.nvml.nvmlDeviceGetUUID(device))
+                uuids.setdefault(self.nvml.nvmlDeviceGetGpuInstanceId(device), uuid)
         return uuids
 
     def _list_instances(self, handle: Any) -> Iterator[Any]:
         """Handles of what a GPU is divided into, whatever the profiles."""
         for number in range(self.nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
-            try:
-                profile = self.nvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, number, 1)
-            except self.nvml.NVMLError as error:
-                if error.value in ABSENT:
-                    continue
-                raise
+            profile = self._find(self.nvml.nvmlDeviceGetGpuInstanceProfileInfo, handle, number, 1)
+            if profile is None:
+                continue
             found, count = (self.nvml.c_nvmlGpuInstance_t * MOST)(), ctypes.c_uint(MOST)
             self.nvml.nvmlDeviceGetGpuInstances(handle, profile.id, found, ctypes.byref(count))
             yield from found[: count.value]
@@ -108,11 +99,18 @@ class Driver:
     def _list_compute_profiles(self, instance: Any) -> Iterator[Any]:
         nvml = self.nvml
         for number in range(nvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
-            try:
-                yield nvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, number, SHARED_ENGINES, 1)
-            except nvml.NVMLError as error:
-                if error.value not in ABSENT:
-                    raise
+            ask = nvml.nvmlGpuInstanceGetComputeInstanceProfileInfo
+            if profile := self._find(ask, instance, number, SHARED_ENGINES, 1):
+                yield profile
+
+    def _find(self, ask: Callable[..., Any], *words: Any) -> Any:
+        """What NVML answers, None where there is no such thing."""
+        try:
+            return ask(*words)
+        except self.nvml.NVMLError as error:
+            if error.value in ABSENT:
+                return None
+            raise
 
     # --- changes ---
 
@@ -140,13 +138,10 @@ class Driver:
 
     def _read_profiles(self, handle: Any) -> Iterator[Profile]:
         for number in range(self.nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
-            try:
-                info = self.nvml.nvmlDeviceGetGpuInstanceProfileInfo(handle, number)
-                places = self._read_places(handle, info.id)
-            except self.nvml.NVMLError as error:
-                if error.value in ABSENT:
-                    continue
-                raise
+            info = self._find(self.nvml.nvmlDeviceGetGpuInstanceProfileInfo, handle, number)
+            places = self._find(self._read_places, handle, info.id) if info else None
+            if places is None:
+                continue
             # One of several sizes, which no driver had so far, is one of none: no catalog has it so.
             starts, sizes = tuple(start for start, _ in places), {size for _, size in places}
             size = sizes.pop() if len(sizes) == 1 else 0

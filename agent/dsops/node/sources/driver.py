@@ -4,8 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsops.core.decode import decode
-from dsops.core.drivers.boots import Outcome, Stage, State
+from dsops.core.drivers.boots import Outcome, Stage, State, parse_state
 from dsops.core.drivers.lockset import STATE, VERDICT
 from dsops.core.errors import DsopsError
 from dsops.node.sources.unread import Unread, attempt
@@ -34,10 +33,7 @@ def read_driver(root: Path) -> Driver | Unread:
 
 def _read(root: Path) -> Driver:
     path = root / STATE.lstrip("/")
-    try:
-        state = decode(State, json.loads(path.read_text()), where=str(path))
-    except ValueError as error:
-        raise DsopsError(str(error), where=str(path)) from error
+    state = parse_state(path.read_text(), where=str(path))
     judged, outcome = _read_verdict(root / VERDICT.lstrip("/"), state)
     return Driver(state.stage, state.says, state.left, state.seen, judged, outcome)
 
