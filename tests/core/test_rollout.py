@@ -107,6 +107,20 @@ def test_a_failing_release_reaches_one_node_and_is_marked(rate: float) -> None:
     assert [fall.node for fall in fleet.told if isinstance(fall, Fell)] == [""]
 
 
+def test_one_that_failed_before_it_was_seen_with_its_share_is_waited_for_no_longer_than_it_has_it() -> None:
+    fleet = begun(failing={NEW: 1.0}, obeys=lambda effect: not isinstance(effect, Activate), per_look=1000)
+    fleet.look()
+    # It was asked for its status before it took the release, and for its samples after.
+    fleet.nodes["gpu1"].tallies[NEW] = Tally(1000, 1000)
+    fleet.look(seconds=1)
+    assert fleet.rollout
+    assert fleet.rollout.status is Status.ABORTING
+    fleet.change("gpu1", canary=NEW, share=1)
+    assert [type(one) for one in orders(fleet.look(seconds=1))] == [Back]
+    fleet.look(seconds=1)
+    assert (fleet.rollout.status, fleet.having) == (Status.ABORTED, {})
+
+
 def test_a_node_that_went_back_by_itself_takes_the_release_back_everywhere() -> None:
     fleet = begun(20)
     fleet.run(minutes=300, until=lambda rollout: rollout.step == 2 and rollout.baking)

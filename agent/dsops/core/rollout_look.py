@@ -97,6 +97,7 @@ def _see_silence(part: Part, rollout: Rollout, *, at: float) -> Part:
 
 def _see_stand(part: Part, seen: Seen, rollout: Rollout, *, at: float) -> Part:
     if part.stand is Stand.LEAVES:
+        part = _change(part, had=part.had or part.share > 0)
         is_late = abs(at - part.since) < LATE_SECONDS and not part.had
         is_back = not part.share and not part.is_moving and not is_late
         if part.is_shut and part.is_drain_seen:
