@@ -85,6 +85,28 @@ def test_the_last_one_stays_and_says_so_until_a_person_looked(peers: tuple[Peer,
         world.run_until("eject", within=10.0)
 
 
+def test_one_ask_that_nobody_answered_trips_no_breaker_and_a_second_does() -> None:
+    """An agent that was held for a second loses all its peers' answers at once."""
+    for silent, did in ((1, ["eject"]), (99, [])):
+        world = play(**BAKED)
+        world.silent = silent
+        alarm(world, LOST)
+        world.run(10.0)
+        assert world.did("eject") == did
+        assert bool(world.watch.grounds.breaker.tripped) == (not did)
+
+
+def test_one_ask_that_nobody_answered_brings_no_server_back() -> None:
+    world = play(**BAKED)
+    alarm(world, LOST)
+    world.run_until("eject", within=1.0)
+    world.silent = 1
+    world.run(60.0)
+    assert world.silent == 0
+    assert world.did("eject", "admit") == ["eject"]
+    assert not world.watch.grounds.breaker.tripped
+
+
 def test_so_many_as_the_site_says_must_be_left() -> None:
     world = play(settings=Settings("gpu1", hold_seconds=0.0, keep_serving=3), **BAKED)
     alarm(world, LOST)

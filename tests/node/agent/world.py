@@ -92,6 +92,7 @@ class World:
     load: bool = True
     waiting: float = 0.0
     peers: tuple[Peer, ...] = PEERS
+    silent: int = 0  # so many asks that no peer answers
     findings: tuple[Finding, ...] = ()
     helper_says: str = ""
     now: float = 0.0
@@ -270,7 +271,8 @@ class World:
             case Eject() | Admit():
                 self.at(self.now + 0.01, lambda: self._tell_gateway(effect))
             case AskPeers():
-                self.at(self.now + 0.1, lambda: PeersTold(self.clock(), self.peers, len(self.peers)))
+                self.silent, answers = max(0, self.silent - 1), () if self.silent else self.peers
+                self.at(self.now + 0.1, lambda: PeersTold(self.clock(), answers, len(self.peers)))
             case Inspect():
                 self.at(self.now + 0.02, lambda: Inspected(self.clock(), effect, self._find_unit(effect.slot)))
             case Prove():

@@ -57,7 +57,7 @@ def find_acts(loop: Loop) -> Acts:
         rollbacks=loop.rollbacks,
         restarts=watch.counters.restarts,
         last_rollback_at=loop.last_rollback,
-        peers_failing=sum(peer.fails for peer in watch.peers),
+        peers_failing=sum(peer.fails for peer in watch.heard.peers),
         blame=watch.ruling.blame if watch.ruling else None,
         history_trouble=bool(loop.history.trouble),
     )

@@ -6,7 +6,7 @@ whole incidents with it, second by second, without waiting.
 
 from dataclasses import dataclass, field, replace
 
-from dsops.core.blame import Peer, Ruling, count_serving, judge_blame
+from dsops.core.blame import Ruling, judge_blame
 from dsops.core.breaker import Breaker
 from dsops.core.checks import find_drain
 from dsops.core.looks import is_clock_jump
@@ -19,7 +19,6 @@ from dsops.node.agent.driver import VERBS, Driver
 from dsops.node.agent.events import (
     WHO,
     Alarmed,
-    AskPeers,
     Call,
     Died,
     Effect,
@@ -40,6 +39,7 @@ from dsops.node.agent.events import (
 )
 from dsops.node.agent.eyes import Eyes, Target
 from dsops.node.agent.grounds import Grounds
+from dsops.node.agent.heard import Heard
 from dsops.node.agent.incident import Incident
 from dsops.node.agent.settings import Settings
 from dsops.node.agent.situation import Facts, Surroundings, find_evidence, find_situation, is_baking
@@ -101,14 +101,11 @@ class Watch:
         self.canary = CanaryWatch(settings, now=now, record=record, note=note)
         self.counters = Counters(self.eyes.counts)
         self.ruling: Ruling | None = None
-        self.peers: tuple[Peer, ...] = ()
+        self.heard = Heard()
         self.restarts = restarts or Restarts()
         self.surroundings = surroundings or Surroundings()
         self.seen: Seen | None = None
         self._began = self._now = self._before = now
-        self._peers_at = float("-inf")
-        self._peers_asked = 0
-        self._is_asking = False
         self._acting: Call | None = None
         self._restarts_before = self.restarts
         self._again_at = float("-inf")
@@ -156,7 +153,7 @@ class Watch:
         effects += self._decide()
         effects += self.traffic.move(self._now)
         effects += self.driver.step(self._now, self.seen, is_quiet=self._is_quiet)
-        effects += self._ask_peers() if self._want_peers else []
+        effects += self.heard.ask() if self._want_peers else []
         effects += self._look_round()
         effects += self._probe()
         self._close()
@@ -181,8 +178,7 @@ class Watch:
                 if self.traffic.take(event):
                     self._say("ejected", "the gateway refuses new requests")
             case PeersTold():
-                self._is_asking = False
-                self.peers, self._peers_asked, self._peers_at = event.peers, event.asked, event.now.ticks
+                self.heard.take(event)
             case Proved():
                 self.driver.take_proof(event)
             case ProofLost():
@@ -277,6 +273,8 @@ class Watch:
         finding = self._find_grounds()
         if finding is None or (self.settings.has_peers and not self._is_fresh(seconds)):
             return False
+        if serving < self.grounds.keep and not self.heard.is_certain:
+            return False
         says = f"{finding.entity}: {finding.reason}"
         if not self.grounds.take(finding, serving=serving, now=self._now):
             self._say("breaker", f"stays in traffic: {self.grounds.breaker.tripped}")
@@ -295,8 +293,7 @@ class Watch:
         return find_drain(self.seen.findings)
 
     def _count_serving(self, seconds: float) -> int:
-        """Peers that serve, as they said at most so long ago."""
-        return count_serving(self.peers) if self._is_fresh(seconds) else 0
+        return self.heard.count_serving(seconds, now=self._now.ticks)
 
     def _want_back(self, serving: int) -> bool:
         """OK looks count from the moment on in which traffic was taken away, or something new began to run."""
@@ -305,7 +302,7 @@ class Watch:
         known = self._is_fresh(PEERS_DECIDE_SECONDS) or not self.settings.has_peers
         good = tuple(look for look in self.strikes.good if look.at > self.traffic.since)
         answers = known and self._is_shown and bool(good) and not self.strikes.bad
-        if answers and self.grounds.give_way(serving=serving, now=self._now):
+        if answers and self.heard.is_certain and self.grounds.give_way(serving=serving, now=self._now):
             self._say("breaker", self.grounds.breaker.tripped)
             return True
         if self.seen is None or not self.grounds.is_over(self.seen.findings):
@@ -315,25 +312,18 @@ class Watch:
     @property
     def _is_shown(self) -> bool:
         """Whether the peers have seen for long enough that this server left, and it that they did."""
-        return self._peers_at >= self.traffic.since + SHOWN_SECONDS
+        return self.heard.at >= self.traffic.since + SHOWN_SECONDS
 
     # --- peers --------------------------------------------------------------------------------------------------
 
     @property
     def _want_peers(self) -> bool:
         enough = PEERS_EJECT_SECONDS if self.traffic.wish is None else PEERS_FRESH_SECONDS
-        is_asked = self._is_asking or self._is_fresh(enough)
         is_wanted = bool(self.strikes.bad or self.traffic.wish is not None or self._find_grounds())
-        return self.settings.has_peers and is_wanted and not is_asked
+        return self.settings.has_peers and is_wanted and not self._is_fresh(enough)
 
     def _is_fresh(self, seconds: float) -> bool:
-        return self._now.ticks - self._peers_at <= seconds
-
-    def _ask_peers(self) -> list[Effect]:
-        if self._is_asking:
-            return []
-        self._is_asking = True
-        return [AskPeers()]
+        return self.heard.is_fresh(seconds, now=self._now.ticks)
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
@@ -346,7 +336,7 @@ class Watch:
         if self.settings.has_peers and not self._is_settled:
             return []
         if self.settings.has_peers and not self._have_peers_spoken:
-            return self._ask_peers()
+            return self.heard.ask()
         facts = self._find_facts()
         evidence = find_evidence(facts)
         self.ruling = judge_blame(evidence)
@@ -365,8 +355,8 @@ class Watch:
             seen=seen,
             strikes=self.strikes,
             deaths=self.eyes.deaths,
-            peers=self.peers,
-            peers_asked=self._peers_asked,
+            peers=self.heard.peers,
+            peers_asked=self.heard.asked,
             slot_restarted=self._find_restart(),
             gateway_restarted=self.restarts.gateway,
             jumped_at=self.eyes.jumped_at,
@@ -409,7 +399,7 @@ class Watch:
     @property
     def _have_peers_spoken(self) -> bool:
         """Since then, and not long ago."""
-        is_since = self._settled_at == self.eyes.verdict_at or self._peers_at >= self._settled_at
+        is_since = self._settled_at == self.eyes.verdict_at or self.heard.at >= self._settled_at
         return is_since and self._is_fresh(PEERS_DECIDE_SECONDS)
 
     def _carry_out(self, ruling: Ruling, remedy: Remedy) -> list[Effect]:
@@ -420,10 +410,8 @@ class Watch:
         self._decided = key
         self.eyes.open(self._now.ticks)
         self.teller.decide(ruling, remedy, release=self.target.release, now=self._now)
-        if remedy.action is Action.EJECT:
-            serving = count_serving(self.peers)
-            if serving:
-                self._want_away(remedy.says)
+        if remedy.action is Action.EJECT and self._count_serving(PEERS_DECIDE_SECONDS):
+            self._want_away(remedy.says)
         return self._act(remedy) if is_act else []
 
     def _act(self, remedy: Remedy) -> list[Effect]:
