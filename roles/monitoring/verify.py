@@ -1,19 +1,18 @@
 """Do Prometheus and Alertmanager run behind TLS and a password, and does Prometheus see every server?"""
 
 import json
-import time
 from typing import Any
 
 import pytest
 from dsops.control.fleet.inventory import Fleet, Server
 
 from roles.monitoring.defaults import Monitoring
-from roles.ops.proofs import Host, check_runs, fetch_from_here, get_ca, get_owners, get_settings, get_unit
+from roles.ops.proofs import Host, check_runs, fetch_from_here, get_ca, get_owners, get_settings, get_unit, look_again
 
 GROUPS = ("mon",)
 UNITS = {"prometheus.service": "monitoring_port", "prometheus-alertmanager.service": "monitoring_alertmanager_port"}
 PATHS = {"prometheus.service": "/api/v1/targets", "prometheus-alertmanager.service": "/api/v2/status"}
-SETTLE_SECONDS = 20
+SETTLE_SECONDS = 20.0
 
 
 def ask(fleet: Fleet, server: Server, unit: str, *, path: str = "", password: str | None = None) -> tuple[int, str]:
@@ -75,9 +74,8 @@ def test_every_server_is_scraped(host: Host, server: Server, fleet: Fleet) -> No
 
 def test_every_target_is_up(host: Host, server: Server, fleet: Fleet) -> None:
     assert host
-    end = time.monotonic() + SETTLE_SECONDS
-    while (down := find_down(get_targets(fleet, server))) and time.monotonic() < end:
-        time.sleep(1)  # one that was restarted is looked at again within a scrape interval
+    # One that was restarted is looked at again within a scrape interval.
+    down = look_again(lambda: find_down(get_targets(fleet, server)), lambda found: not found, seconds=SETTLE_SECONDS)
     assert not down
 
 

@@ -4,14 +4,16 @@ import base64
 import json
 import shlex
 import ssl
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dsops.control.fleet.inventory import Fleet, Server
+from dsops.core.errors import DsopsError
 
 from roles.ops.listens import find_listens
 from roles.ops.settings import read_settings
@@ -21,6 +23,8 @@ Host = Any
 T = TypeVar("T")
 SECONDS = 10
 DHCP = {68, 546}
+# One look may meet a moment in which the server was busy; what is wrong is so at every look.
+PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,25 @@ def get_unit(host: Host, unit: str) -> dict[str, str]:
     proc = f"/proc/$(systemctl show -p MainPID --value {shlex.quote(unit)})/status"
     text = host.check_output(f"{show}; sed -n 's/^\\([A-Za-z]*\\):[[:space:]]*/\\1=/p' {proc} 2>/dev/null || true")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def look_again(
+    look: Callable[[], T],
+    is_well: Callable[[T], bool],
+    *,
+    seconds: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """The first look that is well, else the last one within so many seconds. A look may raise only in the last."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if is_well(seen := look()):
+                return seen
+        except (OSError, DsopsError):
+            pass
+        sleep(1)
+    return look()
 
 
 def check_runs(host: Host, unit: str) -> None:

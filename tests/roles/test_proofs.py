@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from dsops.control.fleet.inventory import get_fleet
 
-from roles.ops.proofs import get_public, get_public_ports, parse_listeners
+from roles.ops.proofs import get_public, get_public_ports, look_again, parse_listeners
 
 # `ss -Hltunp` on the lab's gpu1.
 LISTING = """\
@@ -43,3 +44,24 @@ def test_each_group_has_its_ports_and_the_inventory_may_move_them(tmp_path: Path
     fleet = get_fleet(path)
     assert set(get_public_ports(fleet.get_server("gpu1"))) == {22, 9410, 8000, 9411}
     assert set(get_public_ports(fleet.get_server("lb1"))) == {22, 9410, 443, 9412}
+
+
+def look_at(*looks: int | OSError) -> tuple[int, int]:
+    """(what was seen in the end, times that it slept) where 0 is well and an error is no answer."""
+    left, slept = list(looks), []
+
+    def look() -> int:
+        seen = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(seen, OSError):
+            raise seen
+        return seen
+
+    return look_again(look, lambda seen: seen == 0, seconds=0.2, sleep=slept.append), len(slept)
+
+
+def test_a_moment_that_was_busy_is_looked_at_again_and_what_stays_wrong_is_told() -> None:
+    assert look_at(0) == (0, 0)
+    assert look_at(7, OSError("no answer"), 0) == (0, 2)
+    assert look_at(7)[0] == 7
+    with pytest.raises(OSError, match="no answer"):
+        look_at(OSError("no answer"))
