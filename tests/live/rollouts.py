@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from tests.live.load import MODEL, Asked, Load, run_beside
 from tests.live.moves import Done
-from tests.live.site import GPUS, INVENTORY, ROOT, dsops, find_status, node_door, on, ssh, unmark, wait
+from tests.live.site import GPUS, INVENTORY, ROOT, dsops, node_door, on, read_agent, ssh, unmark, wait
 
 # Other live tests roll back, which alerts for a quarter of an hour: nothing would go forward.
 WITHOUT = ("--without-alerts",)
@@ -72,10 +72,8 @@ def forgive() -> None:
 
 
 def get_share(node: str, release: str) -> int:
-    """Percent of the node's traffic that a release has; 0 where nobody answers."""
-    status = find_status(node)
-    if status is None:
-        return 0
+    """Percent of the node's traffic that a release has."""
+    status = read_agent(node)
     canary = status["canary"]
     if canary and canary["release"] == release:
         return int(canary["share"])

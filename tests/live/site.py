@@ -84,21 +84,28 @@ def healthy(node: str) -> bool:
 
 def balancer() -> dict[str, dict[str, object]]:
     """What the balancer says of each node, by name."""
-    with urllib.request.urlopen(f"http://{ADDRESSES['lb1']}:9412/v1/status", timeout=3) as answer:
+    with urllib.request.urlopen(f"http://{ADDRESSES['lb1']}:9412/v1/status", timeout=10) as answer:
         said = json.load(answer)
     return {node["node"]: node for node in said["nodes"]}
 
 
 def wait(what: str, look: Callable[[], bool], *, seconds: float = 60) -> float:
-    """Seconds until `look` was true. Fails the test after `seconds`."""
+    """Seconds until `look` was true; what raises OSError is not yet. Fails the test after `seconds`."""
     since = time.monotonic()
-    while not look():
+    while not _is_true(look):
         assert time.monotonic() - since < seconds, f"not within {seconds:g} s: {what}"
         time.sleep(0.05)
     return time.monotonic() - since
 
 
-def read_agent(node: str, path: str = "/v1/status", *, timeout: float = 2) -> dict[str, Any]:
+def _is_true(look: Callable[[], bool]) -> bool:
+    try:
+        return look()
+    except OSError:
+        return False
+
+
+def read_agent(node: str, path: str = "/v1/status", *, timeout: float = 10) -> dict[str, Any]:
     """What a node's agent says. Raises OSError when it says nothing."""
     with urllib.request.urlopen(f"http://{ADDRESSES[node]}:9410{path}", timeout=timeout) as answer:
         said: dict[str, Any] = json.load(answer)
@@ -108,7 +115,7 @@ def read_agent(node: str, path: str = "/v1/status", *, timeout: float = 2) -> di
 def find_status(node: str) -> dict[str, Any] | None:
     """The same status, None while nobody answers."""
     try:
-        return read_agent(node)
+        return read_agent(node, timeout=2)
     except (OSError, ValueError):
         return None
 

@@ -49,12 +49,13 @@ def provoked(service: Service, shelf: Shelf) -> Iterator[float]:
     """A server without its agent, one that sees nothing, one that fails and may not act, one that rolled back."""
     restore()
     bring(shelf["calm"], "gpu2", "gpu3")
+    since = time.time()
     edit_state("gpu2", "replace(state, halted='a live test')")
     for node in ("gpu2", "gpu3"):
         faults.make_ill(node, "wrong")
     on("lb1", "systemctl stop dsops-agent")
     blind("gpu1")
-    yield time.time()
+    yield since
     on("lb1", "systemctl start dsops-agent")
     see("gpu1")
     restore()

@@ -127,7 +127,7 @@ def test_a_full_disk_is_refused_first_and_else_fails_that_server_only_and_the_ne
         done = deploy("-i", copy)
         assert_refused(done, "No space left on device", "FAILED on gpu3")
         assert "FAILED on gpu1" not in done.stdout
-        assert healthy("gpu3"), "a full disk must not take the running model away"
+        wait("a full disk must not take the running model away", lambda: healthy("gpu3"), seconds=10)
     finally:
         on("gpu3", "rm -f /var/lib/dsops/full /var/lib/dsops/rest")
     done = deploy("-i", INVENTORY)

@@ -1,5 +1,6 @@
 """Rollouts that must not begin: each refusal says what stands in the way and how to mend it, and changes nothing."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,7 +143,11 @@ def test_a_clock_that_is_wrong_is_refused_with_the_seconds(quiet: None, shelf: S
     with drop_in("gpu2", "dsops-agent", SKEWED):
         wait("gpu2's agent is up", lambda: find_status("gpu2") is not None)
         with unchanged():
-            assert_refused(start(release), f"gpu2: its clock is {SKEW} s ahead of this machine's", "chrony")
+            done = start(release)
+            assert_refused(done, "gpu2: its clock is ", " s ahead of this machine's", "chrony")
+            told = re.search(r"its clock is (\d+) s ahead", done.stdout + done.stderr)
+            assert told
+            assert abs(int(told[1]) - SKEW) <= 5  # what it says is as old as an answer takes
 
 
 def test_half_the_fleet_unreachable_is_refused(quiet: None, shelf: Shelf) -> None:
@@ -156,7 +161,7 @@ def test_half_the_fleet_unreachable_is_refused(quiet: None, shelf: Shelf) -> Non
         assert_refused(said, "2 of 3 nodes cannot be asked, which is over half of them: gpu2, gpu3", "`dsops status`")
         assert_refused(said, "nothing was changed")
         assert "Exception" not in said.stderr
-        assert healthy("gpu1")
+        wait("gpu1 serves", lambda: healthy("gpu1"), seconds=10)
     finally:
         for node in hung:
             dsops("lab", "fault", node, "thaw")

@@ -89,7 +89,7 @@ def test_rolling_back_is_twenty_times_as_fast_as_bringing_it_again_and_copies_no
         f"brought: {deployed:.2f} s; rollback, warm: {switched * 1e3:.0f} ms on the node, {typed:.2f} s with ssh: "
         f"{deployed / switched:.0f}x ({deployed / typed:.0f}x); bytes on disk {count_used(NODE) - used:+d}"
     )
-    wait("the agent sees it", lambda: read_agent(NODE)["release"] == get_good(), seconds=3)
+    wait("the agent sees it", lambda: read_agent(NODE)["release"] == get_good(), seconds=10)
     assert deployed / switched >= 20
     assert count_used(NODE) - used <= 65536  # no blob; the agent's own history may grow
 

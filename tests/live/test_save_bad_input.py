@@ -125,7 +125,7 @@ def test_there_is_no_way_back_where_nothing_was_before(fleet: Service) -> None:
     assert_refused(roll_back(NODE, "--reason", "live test"), "nothing to go back to")
     assert_refused(node_door(NODE, "rollback", "--to", "r000000000000", *WHO), "r000000000000")
     assert read_agent(NODE)["release"] == get_good()
-    assert healthy(NODE)
+    wait("it serves", lambda: healthy(NODE), seconds=10)
 
 
 def test_a_full_disk_stops_a_push_in_words_and_an_activation_not_at_all(fleet: Service, shelf: Shelf) -> None:
@@ -158,7 +158,7 @@ def test_two_activations_at_once_are_one_too_many(fleet: Service, shelf: Shelf) 
     assert_refused(activate(other, NODE), "under way", calm.name)
     said = first.communicate(timeout=90)[0]
     assert first.returncode == 0, said
-    assert read_agent(NODE)["release"] == calm.name
+    wait("the agent says so", lambda: read_agent(NODE)["release"] == calm.name, seconds=10)
 
 
 def test_a_push_that_was_cut_goes_on_where_it_ended(fleet: Service, tmp_path: Path) -> None:

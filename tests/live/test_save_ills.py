@@ -38,9 +38,9 @@ def is_back(watch: Watch) -> None:
     watch.wait("healthz", lambda status: status == 200, seconds=60, since=out)
 
 
-def is_on_good(watch: Watch, *, since: float = 0.0) -> None:
+def is_on_good(watch: Watch, *, since: float = 0.0, seconds: float = 60) -> None:
     """The node serves the good release again."""
-    at = watch.wait("release", lambda release: release == get_good(), seconds=60, since=since)
+    at = watch.wait("release", lambda release: release == get_good(), seconds=seconds, since=since)
     watch.wait("healthz", lambda status: status == 200, seconds=30, since=at)
     watch.wait("ejected", lambda reason: reason is None, seconds=30, since=at)
 
@@ -75,7 +75,7 @@ def test_a_release_that_dies_again_and_again_is_rolled_back(fleet: Service, shel
     release = bring(shelf["dies"], NODE)
     with Watch(NODE) as watch:
         watch.wait("release", lambda now: now == release, seconds=5)
-        _, load = run_under(fleet.async_client(), lambda: is_on_good(watch))
+        _, load = run_under(fleet.async_client(), lambda: is_on_good(watch, seconds=150))
     watch.begin(at=find_why(NODE)["began"])
     case = tell_case("crash loop inside bake: its third death", watch, load, expected="release: rollback")
     assert_decided(watch, release=release, action="rollback", blame="release")

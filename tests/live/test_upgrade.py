@@ -16,7 +16,7 @@ from dsops.control.bundle.verify import hash_file
 from dsops.core.sums import make_sums, parse_sums
 
 from tests.live.load import Load, run_beside
-from tests.live.site import INVENTORY, LAB, NUMBERS, ROOT, SECRETS, Service, dsops, healthy, on, restore
+from tests.live.site import INVENTORY, LAB, NUMBERS, ROOT, SECRETS, Service, dsops, healthy, on, restore, wait
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 GPU = ("gpu1", "gpu2", "gpu3")
@@ -152,7 +152,7 @@ def test_a_build_whose_agent_runs_but_sees_nothing_goes_back(fleet: Service, tmp
     assert "the agent answers, but observes nothing new" in done.said
     assert f"put back to {Path(build['gpu2']).name}: dsops-agent.service as before" in done.said
     assert builds() == build
-    assert healthy("gpu2")
+    wait("gpu2 serves", lambda: healthy("gpu2"), seconds=10)
 
 
 def test_a_good_build_is_taken_and_left_again_and_an_operators_drain_stays(fleet: Service, tmp_path: Path) -> None:
