@@ -1,6 +1,7 @@
 """Reading the fleet over HTTP: all at once, and a dead server delays nobody."""
 
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,22 @@ def test_the_answers_keep_the_servers_order() -> None:
 def test_two_hundred_servers_are_asked_at_once() -> None:
     servers = [make_server(f"gpu{n}") for n in range(200)]
     start = time.perf_counter()
-    outcomes = ask_all(servers, lambda _: time.sleep(0.2), deadline=5)
-    assert time.perf_counter() - start < 1.0
+    outcomes = ask_all(servers, lambda _: time.sleep(0.2), deadline=30)
+    assert time.perf_counter() - start < 20, "one after another they take 40 s"
     assert all(o.error is None for o in outcomes)
 
 
 def test_a_dead_server_does_not_delay_beyond_the_deadline() -> None:
+    end = threading.Event()
     start = time.perf_counter()
     outcomes = ask_all(
         [make_server("dead"), make_server("fine")],
-        lambda s: time.sleep(30) if s.name == "dead" else None,
-        deadline=0.3,
+        lambda s: end.wait(30) if s.name == "dead" else None,
+        deadline=1,
     )
-    assert time.perf_counter() - start < 0.6
-    assert [o.reason for o in outcomes] == ["no answer in 0.3 s", ""]
+    assert time.perf_counter() - start < 10
+    end.set()
+    assert [o.reason for o in outcomes] == ["no answer in 1 s", ""]
 
 
 def test_a_bug_is_not_taken_for_a_dead_server() -> None:
@@ -65,7 +68,7 @@ def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
     refused = find_free_port()
     strange = Canned({"/v1/status": (200, b"<html>")})
     old = Canned({"/v1/status": (200, b'{"version": 7}')})
-    silent = Canned({"/v1/status": (200, b"late")}, delay=5)
+    silent = Canned({"/v1/status": (200, b"late")}, delay=30)
     canned = [serve(c) for c in (good(), strange, old, Canned(), silent)]
     ports = [c.__enter__().port for c in canned]
     names = ("good", "strange", "old", "other", "silent")
@@ -75,8 +78,8 @@ def test_the_fleet_is_read_with_each_failure_in_its_words() -> None:
     )
     fleet = Fleet(Path("/x/inventory/lab.py"), Path("/x"), servers, {})
     start = time.perf_counter()
-    seen: list[Outcome[Any]] = read_fleet(fleet, timeout=0.4)
-    assert time.perf_counter() - start < 1.0
+    seen: list[Outcome[Any]] = read_fleet(fleet, timeout=3)
+    assert time.perf_counter() - start < 15
     for one in canned:
         one.__exit__(None, None, None)
     reasons = {o.server.name: o.reason for o in seen}
@@ -97,7 +100,6 @@ def test_an_address_that_is_none_is_said() -> None:
 
 def test_a_peer_that_speaks_no_http_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        import threading
 
         def babble() -> None:
             peer, _ = listener.accept()

@@ -14,9 +14,9 @@ from tests.core.test_status import make_status
 FINE = {"phase": Phase.SERVING, "condition": Condition.OK, "drained": None, "ejected": None}
 
 
-def doors(tmp_path: Path, sshd: Sshd) -> RealDoors:
+def doors(tmp_path: Path, sshd: Sshd, *, limit: float = 60) -> RealDoors:
     fleet = make_fleet(tmp_path, sshd, ssh_user="root", ssh_key="key")
-    return RealDoors(tmp_path, fleet, "dsops apply abc", Pace(1.0, 0.05), wait=0.1)
+    return RealDoors(tmp_path, fleet, "dsops apply abc", Pace(limit, 0.05), wait=0.1)
 
 
 def test_traffic_goes_by_the_door_of_dsops_drain(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_reboots_go_by_pyinfras_login(tmp_path: Path) -> None:
 
 def test_a_reboot_that_never_comes_back_is_a_sentence(tmp_path: Path) -> None:
     with run_sshd(Sshd(lambda _: (0, "same\n", ""))) as sshd:
-        why = doors(tmp_path, sshd).reboot("gpu1")
+        why = doors(tmp_path, sshd, limit=1.0).reboot("gpu1")
     assert why.startswith("gpu1: did not come back within 1 s after its reboot: it still runs as before; look at its")
 
 

@@ -99,10 +99,15 @@ def test_a_driver_that_does_not_answer_is_an_answer() -> None:
     assert ask(say('{"nvml": 18, "says": "mismatch"}')).nvml == 18
 
 
-def test_a_fabric_that_is_being_trained_is_asked_again() -> None:
+def test_a_fabric_that_is_being_trained_is_asked_again(tmp_path: Path) -> None:
     pauses: list[float] = []
-    training = say('{"nvml": 0, "fabric": [3, 2]}')
-    asked = ask_patiently(training, patience=0.5, sleep=lambda seconds: pauses.append(seconds))
-    assert asked.fabric == (3, 2)
-    assert pauses
+    mark = f"""
+import pathlib
+mark = pathlib.Path({str(tmp_path / "asked")!r})
+print('{{"nvml": 0, "fabric": [3, %d]}}' % (3 if mark.exists() else 2))
+mark.touch()
+"""
+    asked = ask_patiently([sys.executable, "-c", mark], sleep=pauses.append)
+    assert asked.fabric == (3, 3)
+    assert pauses == [5.0]
     assert ask_patiently(say('{"nvml": 0, "fabric": [3, 3]}'), sleep=lambda _: pytest.fail("waited")).fabric == (3, 3)

@@ -149,14 +149,14 @@ def test_health_follows_the_stable_lanes_triton(make_bed: MakeBed) -> None:
     assert bed.http.get("/healthz").json()["status"] == "ok"
     for change, phase in (("not ready", "loading"), ("slow", "unknown"), ("stopped", "stopped")):
         bed.a.ready = change != "not ready"
-        bed.a.ready_delay = 2.0 if change == "slow" else 0.0
+        bed.a.ready_delay = 30.0 if change == "slow" else 0.0
         if change == "stopped":
             bed.stop_slot("a")
         time.sleep(0.55)
         began = time.monotonic()
         health = bed.http.get("/healthz")
         assert (health.status_code, health.json()["phase"]) == (503, phase)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
     bed.place.switch("l50", "b")
     assert bed.http.get("/healthz").status_code == 200
 

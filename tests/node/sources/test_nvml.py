@@ -30,13 +30,14 @@ def gpus(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 async def read_and_change(
-    gpus: Path, which: int | str, values: dict[str, Value], *, deadline: float = 10
+    gpus: Path, which: int | str, values: dict[str, Value], *, deadline: float = 30
 ) -> tuple[Reading, Reading]:
-    """One sweep, then the file says something else, then another: the same child."""
-    child = GpuChild(deadline=deadline)
+    """One sweep, then the file says something else, then another within the deadline: the same child."""
+    child = GpuChild(deadline=30)  # the first one starts a Python too
     try:
         first = await child.read()
         change(gpus, which, values)
+        child._deadline = deadline
         return first, await child.read()
     finally:
         await child.close()
@@ -70,7 +71,7 @@ def test_a_driver_that_goes_away_is_no_driver(gpus: Path) -> None:
 
 
 def test_a_driver_that_hangs_makes_the_node_blind(gpus: Path) -> None:
-    first, second = asyncio.run(read_and_change(gpus, 0, {"hang": -1}, deadline=2))
+    first, second = asyncio.run(read_and_change(gpus, 0, {"hang": -1}, deadline=1))
     assert (first.sweep, second.sweep) == (Sweep.OK, Sweep.HUNG)
     assert judge(second)["gpus gpu.hung"].condition is Condition.BLIND
 
