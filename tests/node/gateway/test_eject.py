@@ -287,10 +287,14 @@ def test_others_that_move_end_the_idle_time_of_a_slot(make_bed: MakeBed) -> None
     bed = make_bed(first_token_timeout=10, deadline=10)
     thread = threading.Thread(target=bed.chat, args=("{stall}",), kwargs={"stream": True})
     thread.start()
-    time.sleep(0.5)
-    assert status(bed)["slots"]["a"]["idle_seconds"] > 0.3
+
+    def idle() -> Any:
+        return status(bed)["slots"]["a"]["idle_seconds"]
+
+    wait_for(lambda: (idle() or 0) > 0.3)
+    began = time.monotonic()
     probe(bed)
-    assert status(bed)["slots"]["a"]["idle_seconds"] < 0.3
+    assert idle() <= time.monotonic() - began
     thread.join()
 
 
