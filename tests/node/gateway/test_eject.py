@@ -254,7 +254,7 @@ def test_a_probe_has_its_place_when_clients_have_taken_all(make_bed: MakeBed) ->
 
 
 def test_a_probe_of_an_engine_that_is_gone_or_stuck_says_so(make_bed: MakeBed) -> None:
-    bed = make_bed()
+    bed = make_bed(first_token_timeout=2)
     assert probe(bed, "{stall}") == (504, "deadline_exceeded")
     bed.stop_slot("a")
     assert probe(bed) == (503, "not_ready")

@@ -153,9 +153,9 @@ def test_a_body_that_is_too_large_is_413_and_the_client_can_read_it(shared: Bed,
     assert shared.chat("hi").status_code == 200
 
 
-def test_a_body_that_never_comes_is_408(shared: Bed) -> None:
+def test_a_body_that_never_comes_is_408(hasty: Bed) -> None:
     head = f"POST /v1/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: 9\r\n\r\n{{"
-    assert b"408" in talk(shared, head.encode()).splitlines()[0]
+    assert b"408" in talk(hasty, head.encode()).splitlines()[0]
 
 
 def test_what_is_not_http_gets_the_same_form_of_error(shared: Bed) -> None:

@@ -51,8 +51,8 @@ def test_answers_and_failures_count_and_clients_own_errors_do_not(
     assert count(shared, lambda: shared.chat(prompt, stream=stream)) == grown
 
 
-def test_a_stream_that_stalls_in_the_middle_has_failed(shared: Bed) -> None:
-    assert count(shared, lambda: shared.chat("{stall:later}", stream=True)) == (1, 1)
+def test_a_stream_that_stalls_in_the_middle_has_failed(hasty: Bed) -> None:
+    assert count(hasty, lambda: hasty.chat("{stall:later}", stream=True)) == (1, 1)
 
 
 def test_what_no_release_was_asked_counts_for_none(shared: Bed) -> None:
@@ -74,13 +74,13 @@ def test_a_client_that_leaves_says_nothing_of_the_release(shared: Bed) -> None:
     assert (find(shared).real.requests, find(shared).real.failed) == (before.requests, before.failed)
 
 
-def test_nor_does_one_that_does_not_read(shared: Bed) -> None:
-    before, cancelled = find(shared).real, shared.a.cancelled
+def test_nor_does_one_that_does_not_read(hasty: Bed) -> None:
+    before, cancelled = find(hasty).real, hasty.a.cancelled
     body = {"model": "tiny-r1", "messages": [{"role": "user", "content": "{flood:400}"}], "stream": True}
-    with shared.http.stream("POST", "/v1/chat/completions", json=body):
-        wait_for(lambda: shared.a.cancelled == cancelled + 1, seconds=6)
-        wait_for(lambda: shared.place.control("GET", "/status")["in_flight"] == 0)
-    assert (find(shared).real.requests, find(shared).real.failed) == (before.requests, before.failed)
+    with hasty.http.stream("POST", "/v1/chat/completions", json=body):
+        wait_for(lambda: hasty.a.cancelled == cancelled + 1, seconds=20)
+        wait_for(lambda: hasty.place.control("GET", "/status")["in_flight"] == 0)
+    assert (find(hasty).real.requests, find(hasty).real.failed) == (before.requests, before.failed)
 
 
 def test_a_full_house_is_no_fault_of_the_release(make_bed: MakeBed) -> None:
