@@ -431,6 +431,28 @@ def test_the_agent_finds_an_audit_that_falls_behind_its_journal(root: Path) -> N
     assert find_lag(Reach(), [], at=now) == ""
 
 
+def test_one_transition_from_the_middle_that_comes_late_is_no_falling_behind(root: Path) -> None:
+    with writing(root) as ledger:
+        ledger.begin()
+        ledger.flush()
+        records = journal(root, 1, 2, 3, 4)
+        for seq in (1, 3, 4):
+            ledger.add(step(seq))
+        ledger.flush()
+    with writing(root) as ledger:
+        ledger.begin()
+        ledger.flush()
+    assert verbs(root)[-1] == "late activate 2"
+    assert find_lag(read_reach(root), records, at=AT + 1000) == ""
+    records += journal(root, 5, 6)
+    assert "lacks the last 2 " in find_lag(read_reach(root), records, at=AT + 1000)
+    with writing(root) as ledger:
+        ledger.begin()
+        ledger.flush()
+    assert verbs(root)[-2:] == ["late activate 5", "late activate 6"]
+    assert find_lag(read_reach(root), records, at=AT + 1000) == ""
+
+
 def test_the_chain_is_read_again_only_when_it_was_written(root: Path) -> None:
     reader = ReachReader(root)
     assert not reader.read().is_there

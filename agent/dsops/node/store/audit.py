@@ -165,14 +165,17 @@ def read_reach(root: Path) -> Reach:
 
 
 def _find_reach(folder: Path) -> Reach:
-    number = 0
     if not folder.exists():
         return Reach(is_there=False)
+    number, step = 0, None
     for _, entry in _read_ends(folder):
         number = max(number, entry.number)
         if entry.act.seq:
-            return Reach(number, key_of(entry.act))
-    return Reach(number)
+            step = max(step or key_of(entry.act), key_of(entry.act), key=lambda key: (key[1], key[0]))
+        # What was brought late may be older than what came before it in the chain.
+        if entry.act.seq and entry.act.kind is not Kind.LATE:
+            break
+    return Reach(number, step)
 
 
 def _read_ends(folder: Path) -> Iterator[tuple[Line, Entry]]:
