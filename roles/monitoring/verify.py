@@ -12,7 +12,6 @@ from roles.ops.proofs import Host, check_runs, fetch_from_here, get_ca, get_owne
 GROUPS = ("mon",)
 UNITS = {"prometheus.service": "monitoring_port", "prometheus-alertmanager.service": "monitoring_alertmanager_port"}
 PATHS = {"prometheus.service": "/api/v1/targets", "prometheus-alertmanager.service": "/api/v2/status"}
-SETTLE_SECONDS = 20.0
 
 
 def ask(fleet: Fleet, server: Server, unit: str, *, path: str = "", password: str | None = None) -> tuple[int, str]:
@@ -75,7 +74,7 @@ def test_every_server_is_scraped(host: Host, server: Server, fleet: Fleet) -> No
 def test_every_target_is_up(host: Host, server: Server, fleet: Fleet) -> None:
     assert host
     # One that was restarted is looked at again within a scrape interval.
-    down = look_again(lambda: find_down(get_targets(fleet, server)), lambda found: not found, seconds=SETTLE_SECONDS)
+    down = look_again(lambda: find_down(get_targets(fleet, server)), lambda found: not found)
     assert not down
 
 

@@ -27,7 +27,7 @@ def play(progress: Progress, fail: int) -> tuple[list[tuple[Gate, tuple[str, ...
     return passed, progress
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(waves=waves(), fail=st.integers(1, 60), done=st.sets(st.sampled_from(NAMES)))
 def test_it_stops_at_the_first_gate_that_fails(waves: tuple[tuple[str, ...], ...], fail: int, done: set[str]) -> None:
     passed, end = play(begin(waves, frozenset(done)), fail)
@@ -36,7 +36,7 @@ def test_it_stops_at_the_first_gate_that_fails(waves: tuple[tuple[str, ...], ...
     assert end.stop is None or (end.stop.gate, end.stop.why) == (passed[-1][0], "broken")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(waves=waves(), done=st.sets(st.sampled_from(NAMES)))
 def test_every_wave_passes_all_gates_in_order_and_done_servers_are_left_alone(
     waves: tuple[tuple[str, ...], ...], done: set[str]
@@ -47,7 +47,7 @@ def test_every_wave_passes_all_gates_in_order_and_done_servers_are_left_alone(
     assert end.left == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(waves=waves(), fail=st.integers(1, 60))
 def test_a_second_apply_goes_on_with_what_was_left(waves: tuple[tuple[str, ...], ...], fail: int) -> None:
     _, first = play(begin(waves), fail)

@@ -142,7 +142,7 @@ def test_an_agent_that_just_started_acts_on_nothing_but_traffic(row: Row) -> Non
 
 @pytest.mark.slow
 @given(st.integers(0, 149), st.sampled_from([row for row in ROWS if row.ill.seconds < 300]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_promise_holds_whenever_the_last_probe_was(phase: int, row: Row) -> None:
     agent = Agent(row.ill)
     agent.next_probe = phase / 10

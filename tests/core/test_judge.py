@@ -205,7 +205,7 @@ def test_a_pass_is_tried_again_when_the_sample_has_doubled() -> None:
     assert want_pass_test(trial, synthetic(tally(1600), tally(1600)), RULES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sample=st.integers(20, 5000))
 def test_a_smaller_sample_promises_less_but_can_always_pass(sample: int) -> None:
     rules = Rules(min_sample=sample)
@@ -213,7 +213,7 @@ def test_a_smaller_sample_promises_less_but_can_always_pass(sample: int) -> None
     assert judge_pass(synthetic(tally(sample), tally(sample)), rules)[0] is PASS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(requests=st.integers(25, 3000), data=st.data())
 def test_what_fails_never_passes(requests: int, data: st.DataObject) -> None:
     failed, old_failed = data.draw(st.integers(0, requests)), data.draw(st.integers(0, requests // 10))

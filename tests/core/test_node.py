@@ -718,7 +718,7 @@ class Life(RuleBasedStateMachine):
         assert decode(NodeState, data, where="record") == self.node.state
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestLife = Life.TestCase
 
 

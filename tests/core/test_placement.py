@@ -126,7 +126,7 @@ def find_serving(asked: Question) -> list[Peer]:
     return [peer for peer in asked.peers if peer.is_serving]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(asked=questions)
 def test_whatever_is_chosen_fits_and_leaves_the_pool_alive(asked: Question) -> None:
     found = find_placement(asked)
@@ -145,14 +145,14 @@ def test_whatever_is_chosen_fits_and_leaves_the_pool_alive(asked: Question) -> N
         assert asked.comes.host * (1 + RESERVE) <= asked.room.host.total
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(asked=questions, more=st.integers(0, 100))
 def test_more_free_memory_never_makes_it_dearer(asked: Question, more: int) -> None:
     wider = replace(asked, room=replace(asked.room, host=_widen(asked.room.host, more)))
     assert ORDER.index(find_placement(wider).way) <= ORDER.index(find_placement(asked).way)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(asked=questions)
 def test_what_it_costs_can_be_believed(asked: Question) -> None:
     cost = find_placement(asked).cost

@@ -37,7 +37,7 @@ def find_values(tally: Tally) -> tuple[float, ...]:
     return (tally.requests, tally.failed, tally.wrong, *ttft, *per_token, *sums)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(one=tallies(), other=tallies())
 def test_what_came_since_is_what_was_added(one: Tally, other: Tally) -> None:
     assert find_values(subtract(add(one, other), one)) == find_values(other)
@@ -45,7 +45,7 @@ def test_what_came_since_is_what_was_added(one: Tally, other: Tally) -> None:
     assert add(one, NOTHING) == one == add(NOTHING, one)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(one=tallies(), other=tallies())
 def test_nothing_ever_comes_out_negative(one: Tally, other: Tally) -> None:
     assert min(find_values(subtract(one, other))[:-2]) >= 0

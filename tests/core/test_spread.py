@@ -26,7 +26,7 @@ def test_steps_spread_over_nodes_first_and_over_lanes_where_nodes_are_few(
     assert [plan_step(percent, size, is_first=percent == 1) for percent in percents] == steps
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.integers(1, 300), percents=st.lists(st.integers(1, 99), max_size=5, unique=True))
 def test_no_step_gives_more_of_the_traffic_than_its_percent(size: int, percents: list[int]) -> None:
     steps = [plan_step(percent, size, is_first=False) for percent in [*sorted(percents), 100]]
@@ -83,7 +83,7 @@ def test_a_pool_that_lacks_too_many_holds_everything() -> None:
     assert not find_crowded(make_rollout(part("a", drained=True), part("b", drained=True), part("c")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     outs=st.lists(st.sampled_from(["", "drained", "gone", "closed", "ill"]), min_size=1, max_size=40),
     asked=st.integers(0, 5),

@@ -37,7 +37,7 @@ def test_fishers_test_gives_what_the_books_say(table: tuple[int, int, int, int],
     assert compare_shares(*table) == pytest.approx(p, rel=1e-6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(new=st.integers(0, 12), old=st.integers(0, 12), data=st.data())
 def test_fishers_test_is_what_counting_all_tables_gives(new: int, old: int, data: st.DataObject) -> None:
     new_bad, old_bad = data.draw(st.integers(0, new)), data.draw(st.integers(0, old))
@@ -47,7 +47,7 @@ def test_fishers_test_is_what_counting_all_tables_gives(new: int, old: int, data
     assert compare_shares(new_bad, new, old_bad, old) == pytest.approx(p, rel=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(new=st.integers(1, 5000), old=st.integers(1, 2_000_000), data=st.data())
 def test_fishers_test_stays_a_chance_and_falls_with_every_failure(new: int, old: int, data: st.DataObject) -> None:
     new_bad, old_bad = data.draw(st.integers(0, min(new - 1, 400))), data.draw(st.integers(0, min(old, 2000)))
@@ -70,7 +70,7 @@ def test_samples_that_the_research_asks_for_miss_at_most_five_percent(n: int, tr
     assert find_at_least(trip, n, 0.001) <= 0.01
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(n=st.integers(0, 40), x=st.integers(-1, 41), p=st.floats(0, 1))
 def test_binomial_tails_are_what_adding_up_gives(n: int, x: int, p: float) -> None:
     def at(k: int) -> float:
@@ -105,7 +105,7 @@ def test_ranks_give_the_book_s_example() -> None:
     assert find_effect([ranked]) == pytest.approx(0.7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values=st.lists(st.integers(0, 4), min_size=2, max_size=8), data=st.data())
 def test_u_and_its_variance_with_ties_are_what_all_ways_to_split_give(values: list[int], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(values) - 1))
@@ -130,7 +130,7 @@ def test_equal_ones_that_differ_between_strata_do_not_look_different() -> None:
     assert find_effect([]) == 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_the_chance_is_below_half_when_the_new_one_ranks_higher(data: st.DataObject) -> None:
     buckets = st.lists(st.integers(0, 50), min_size=4, max_size=4)

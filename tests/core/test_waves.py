@@ -17,7 +17,7 @@ def fleets(draw: st.DrawFn) -> tuple[Member, ...]:
     return (*members, Member("mon1", "mon", ("mon",)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fleet=fleets(), asked=st.none() | st.integers(1, 40), data=st.data())
 def test_every_server_that_changes_is_in_one_wave_and_no_wave_has_too_many_of_a_pool(
     fleet: tuple[Member, ...], asked: int | None, data: st.DataObject
@@ -32,7 +32,7 @@ def test_every_server_that_changes_is_in_one_wave_and_no_wave_has_too_many_of_a_
             assert count < sizes[pool] or sizes[pool] == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fleet=fleets(), asked=st.none() | st.integers(1, 40))
 def test_gpu_servers_come_first_and_the_first_of_a_kind_alone(fleet: tuple[Member, ...], asked: int | None) -> None:
     waves = make_waves(fleet, {one.name for one in fleet}, asked=asked)
@@ -44,7 +44,7 @@ def test_gpu_servers_come_first_and_the_first_of_a_kind_alone(fleet: tuple[Membe
     assert all(len({roles[name] for name in wave}) == 1 for wave in waves)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fleet=fleets(), asked=st.none() | st.integers(1, 40), data=st.data())
 def test_a_wave_that_may_begin_leaves_one_that_serves_in_every_pool(
     fleet: tuple[Member, ...], asked: int | None, data: st.DataObject

@@ -88,6 +88,10 @@ def begin(verb: str, lab: Lab) -> subprocess.Popen[bytes]:
 def kill_after(verb: str, lab: Lab, seconds: float) -> None:
     process = begin(verb, lab)
     time.sleep(seconds)
+    kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -408,8 +412,7 @@ def test_a_killed_build_of_the_base_leaves_nothing(tmp_path: Path) -> None:
     down(other, QUIET)
     process = begin("up", other)
     wait_until(lambda: find_parts(other, "build"))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
     assert find_parts(other, "build")
     down(other, QUIET, purge=True)
     assert find_leftovers(other) == []

@@ -122,7 +122,7 @@ def test_a_deploy_that_restarts_every_slot_and_gateway_loses_nothing(fleet: Serv
 def test_a_frozen_server_is_taken_out_within_two_seconds(fleet: Service) -> None:
     assert dsops("lab", "fault", "gpu1", "freeze").returncode == 0
     try:
-        wait("gpu1 out", lambda: not balancer()["gpu1"]["in"], seconds=2.5)
+        assert wait("gpu1 out", lambda: not balancer()["gpu1"]["in"], seconds=20) < 2.5
     finally:
         assert dsops("lab", "fault", "gpu1", "thaw").returncode == 0
     wait("gpu1 back", lambda: bool(balancer()["gpu1"]["in"]), seconds=10)

@@ -182,8 +182,7 @@ def throw() -> None:
 
 def test_a_stopped_one_is_shown_with_what_to_do(site: Site, left: Store) -> None:
     shown = site.call(rollout, "status").stdout
-    assert f"rollout 1 of {NEW}: under way, begun " in shown
-    assert re.search(r"begun \d+ s ago by ", shown)
+    assert re.search(rf"rollout 1 of {NEW}: under way, begun \d+ s ago by ", shown)
     assert "steps: [1 %]  100 %   (new build)" in shown
     assert "No controller runs it: nothing goes further" in shown
     assert "Next: 100 %, not before 1 s of baking and 100 more requests." in shown

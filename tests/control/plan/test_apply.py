@@ -158,7 +158,7 @@ def test_a_reboot_that_never_comes_back_stops_the_rest(tmp_path: Path) -> None:
     assert not any("gpu2" in names for _, *names in doors.said)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), gpus=st.integers(1, 25), asked=st.none() | st.integers(1, 8))
 def test_whatever_fails_enough_go_on_serving(data: st.DataObject, gpus: int, asked: int | None) -> None:
     """Doors that fail at random, servers that die at random: never more out than may be, never the last one by us."""

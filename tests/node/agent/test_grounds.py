@@ -221,7 +221,7 @@ FINDINGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(findings=st.lists(FINDINGS, max_size=5), mode=st.sampled_from(["wrong", "hung"]), fresh=st.booleans())
 def test_with_evidence_of_hardware_no_order_of_findings_leads_to_a_rollback(
     findings: list[Finding], mode: str, *, fresh: bool
@@ -234,7 +234,7 @@ def test_with_evidence_of_hardware_no_order_of_findings_leads_to_a_rollback(
     assert "rollback" not in world.did(*ACTS)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(findings=st.lists(FINDINGS, max_size=5))
 def test_what_cannot_be_read_takes_no_traffic_whatever_it_is(findings: list[Finding]) -> None:
     world = World(state=BAKED["state"])
@@ -244,7 +244,7 @@ def test_what_cannot_be_read_takes_no_traffic_whatever_it_is(findings: list[Find
     assert world.did("eject", *ACTS) == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(waits=st.lists(st.floats(1.0, 4000.0), max_size=30))
 def test_however_a_finding_flaps_it_takes_the_server_out_only_so_often(waits: list[float]) -> None:
     world = World(state=BAKED["state"])

@@ -98,7 +98,7 @@ def test_drained_and_in_maintenance_is_one_silence() -> None:
     assert world.did("eject", *ACTS) == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     harms=st.lists(st.sampled_from([lose_a_gpu, kill, spoil, hang]), max_size=4),
     waits=st.lists(st.floats(0.5, 60.0), min_size=4, max_size=4),

@@ -192,7 +192,7 @@ READS = {case.code: set(case.reads) for case in CASES if case.entity == FIRST}
 states = st.dictionaries(st.sampled_from(KEYS), st.sampled_from((None, BROKEN)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(states)
 def test_nothing_is_ok_that_could_not_be_read_and_nothing_is_done_about_it(
     changes: dict[str, Exception | None],

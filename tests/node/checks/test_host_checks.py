@@ -206,7 +206,7 @@ BESIDE = {
 }
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(broken=st.sets(st.sampled_from(sorted(FILES))), gone=st.sets(st.sampled_from(sorted(FILES))), at=st.randoms())
 def test_no_mix_of_unreadable_and_missing_files_leads_to_an_act(
     tmp_path_factory: pytest.TempPathFactory, broken: set[str], gone: set[str], at: object

@@ -278,7 +278,7 @@ def test_of_a_slot_that_does_not_serve_nothing_is_said(bed: Bed, phase: Phase) -
 SPOILS: dict[str, Callable[[Slot], object]] = {name: change for name, (change, _) in UNREAD.items()}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     spoilt=st.sets(st.sampled_from(sorted(SPOILS)), min_size=1),
     gone=st.sets(st.sampled_from(sorted(MISSING))),

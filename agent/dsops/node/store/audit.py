@@ -137,6 +137,12 @@ def key_of(act: Act) -> Key:
     return act.seq, act.at
 
 
+def order_of(key: Key) -> tuple[float, int]:
+    """Later transitions sort after earlier ones, also after a journal was begun anew."""
+    seq, at = key
+    return at, seq
+
+
 def find_missing(records: Sequence[Record], held: set[Key]) -> list[tuple[Record, Record | None]]:
     """(record, the one before it) of what the journal holds and the chain does not. Pure."""
     before: list[Record | None] = [None, *records]
@@ -170,10 +176,12 @@ def _find_reach(folder: Path) -> Reach:
     number, step = 0, None
     for _, entry in _read_ends(folder):
         number = max(number, entry.number)
-        if entry.act.seq:
-            step = max(step or key_of(entry.act), key_of(entry.act), key=lambda key: (key[1], key[0]))
+        if not entry.act.seq:
+            continue
+        key = key_of(entry.act)
+        step = max(step or key, key, key=order_of)
         # What was brought late may be older than what came before it in the chain.
-        if entry.act.seq and entry.act.kind is not Kind.LATE:
+        if entry.act.kind is not Kind.LATE:
             break
     return Reach(number, step)
 
@@ -197,7 +205,7 @@ def find_lag(reach: Reach, records: Sequence[Record], *, at: float) -> str:
     if not due or reach.step is None:
         return f"nothing is written to the audit: the journal is at {due[-1].seq}" if due else ""
     newest = due[-1]
-    behind = [record for record in due if (record.at, record.seq) > (reach.step[1], reach.step[0])]
+    behind = [record for record in due if (record.at, record.seq) > order_of(reach.step)]
     if not behind:
         return ""
     return (
