@@ -121,6 +121,32 @@ def test_one_that_failed_before_it_was_seen_with_its_share_is_waited_for_no_long
     assert (fleet.rollout.status, fleet.having) == (Status.ABORTED, {})
 
 
+def test_one_that_is_called_off_while_it_loads_is_over_once_the_node_has_marked_it() -> None:
+    fleet = begun(obeys=lambda effect: not isinstance(effect, Activate))
+    fleet.look()
+    fleet.change("gpu1", is_moving=True)
+    fleet.look(seconds=1)
+    fleet.send(Abort(fleet.at, "ann", "the wrong one"))
+    assert [type(one) for one in orders(fleet.look(seconds=1))] == [Back]
+    fleet.change("gpu1", is_moving=False)
+    fleet.look(seconds=1)
+    assert fleet.rollout
+    assert fleet.rollout.status is Status.ABORTED, "a late order is refused by a node that marked the release"
+
+
+def test_an_order_of_which_no_look_shows_anything_may_come_late_and_is_waited_for() -> None:
+    fleet = begun(obeys=lambda effect: not isinstance(effect, Activate))
+    fleet.look()
+    fleet.send(Abort(fleet.at, "ann", "the wrong one"))
+    fleet.look(seconds=100)
+    assert fleet.rollout
+    assert fleet.rollout.status is Status.ABORTING
+    fleet.change("gpu1", canary=NEW, share=1)
+    assert [type(one) for one in orders(fleet.look(seconds=1))] == [Back]
+    fleet.look(seconds=1)
+    assert (fleet.rollout.status, fleet.having) == (Status.ABORTED, {})
+
+
 def test_a_node_that_went_back_by_itself_takes_the_release_back_everywhere() -> None:
     fleet = begun(20)
     fleet.run(minutes=300, until=lambda rollout: rollout.step == 2 and rollout.baking)

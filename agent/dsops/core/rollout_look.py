@@ -11,7 +11,7 @@ from dsops.core.stats import compare_shares
 
 # Between two looks at most so much counts towards a bake: a clock that jumps, or a control host that was away.
 GAP_SECONDS = 300.0
-# An order that was told may still be under way for so long.
+# An order that was told may still be under way for so long. One that went back refuses it: the release is marked there.
 LATE_SECONDS = 180.0
 # Nodes that are lost with the release, against those without: rarer by chance means that the release did it.
 LOST_CHANCE = 0.02
@@ -97,9 +97,8 @@ def _see_silence(part: Part, rollout: Rollout, *, at: float) -> Part:
 
 def _see_stand(part: Part, seen: Seen, rollout: Rollout, *, at: float) -> Part:
     if part.stand is Stand.LEAVES:
-        part = _change(part, had=part.had or part.share > 0)
-        is_late = abs(at - part.since) < LATE_SECONDS and not part.had
-        is_back = not part.share and not part.is_moving and not is_late
+        may_come = abs(at - part.since) < LATE_SECONDS and not part.had and rollout.release not in seen.bad
+        is_back = not part.share and not part.is_moving and not may_come
         if part.is_shut and part.is_drain_seen:
             return _stand(part, Stand.LEFT, "drained, for it has nothing to go back to", at=at)
         return _stand(part, Stand.LEFT, rollout.failed, at=at) if is_back else part

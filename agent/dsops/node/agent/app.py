@@ -64,13 +64,18 @@ def find_acts(loop: Loop) -> Acts:
 
 
 async def find_samples(loop: Loop) -> Samples:
-    """Of the releases in the slots. Raises DsopsError when the gateway does not say: no data is no sample of none."""
+    """Of the releases in the slots, and of those that were: one that comes back is judged by what came since.
+
+    Raises DsopsError when the gateway does not say: no data is no sample of none.
+    """
     status, watch, config = loop.status, loop.watch, loop.config
     if status is None or watch is None or config.gateway is None:
         raise DsopsError("there is nothing to count here", mend="ask a server that has slots and a gateway")
     real = await read_samples(Path(config.gateway.socket), timeout=config.answer_seconds)
     sampling = watch.canary.sampling
-    releases = dict.fromkeys(slot.release for slot in status.slots if slot.release)
+    here = [slot.release for slot in status.slots if slot.release]
+    counted = [one.release for one in real.releases]
+    releases = dict.fromkeys([*here, *counted, *sampling.tallies])
     return Samples(
         config.node, time.time(), tuple(join(real.find(name) or ReleaseTally(name), sampling) for name in releases)
     )
