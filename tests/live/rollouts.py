@@ -108,13 +108,11 @@ class Controller:
 
     def wait_for(self, text: str, *, seconds: float = 90) -> None:
         """Until it said so. Fails the test when it ends, or takes longer, without."""
-
-        def has_said() -> bool:
-            is_over = self.process.poll() is not None
-            assert text in self.said or not is_over, f"it ended and never said {text!r}:\n{self.said}"
-            return text in self.said
-
-        wait(f"it says {text!r}", has_said, seconds=seconds)
+        end = time.monotonic() + seconds
+        while text not in self.said:
+            is_over = self.process.poll() is not None or time.monotonic() > end
+            assert not is_over or text in self.said, f"it never said {text!r}:\n{self.said}"
+            time.sleep(0.05)
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)

@@ -133,21 +133,33 @@ def get_good() -> str:
 
 def restore() -> None:
     """Every server up, and every gpu server as it was: undrained, cleared, the good release with the traffic."""
-    if is_well():
+    trouble = find_trouble()
+    if not trouble:
         return
     if not all(is_up(address) for address in ADDRESSES.values()):
         done = dsops("lab", "up")
         assert done.returncode == 0, done.stderr
-    with ThreadPoolExecutor(len(GPUS)) as pool:
-        list(pool.map(restore_node, GPUS))
-    wait("all nodes in", lambda: all(node["in"] for node in balancer().values()))
-    wait("all well", is_well, seconds=90)
+    end = time.monotonic() + 150
+    while trouble and time.monotonic() < end:
+        with ThreadPoolExecutor(len(GPUS)) as pool:
+            list(pool.map(restore_node, GPUS))
+        # A node that was cleared may do by itself, the moment after, what it was kept from.
+        trouble = wait_well(seconds=15)
+    assert not trouble, f"the lab does not come to rest: {trouble}"
+
+
+def wait_well(*, seconds: float) -> str:
+    """The trouble that is left after so long, "" when none is."""
+    since = time.monotonic()
+    while (trouble := find_trouble()) and time.monotonic() - since < seconds:
+        time.sleep(0.2)
+    return trouble
 
 
 def restore_node(node: str) -> None:
     """Undrained, not halted, nothing marked bad, and the good release active."""
     good = get_good()
-    if is_untouched(find_status(node), good=good) and healthy(node):
+    if not find_left(find_status(node), good=good) and healthy(node):
         return
     ssh(node, WAKE)
     wait(f"{node}: agent and gateway up", lambda: find_status(node) is not None and _answers(node))
@@ -169,10 +181,11 @@ def restore_node(node: str) -> None:
 
 def give_good(node: str, good: str) -> None:
     """The good release active: by a rollback, which is quick, by activating it, or by the node itself."""
-    if node_door(node, "rollback", "--to", good, *WHO).returncode != 0:
+    done = node_door(node, "rollback", "--to", good, *WHO)
+    if done.returncode != 0:
         done = node_door(node, "release", "activate", good, *WHO, "--wait", "80")
-        assert done.returncode == 0 or read_agent(node)["release"] == good, f"{node}: {done.stdout}{done.stderr}"
-    wait(f"{node}: the good release", lambda: read_agent(node)["release"] == good, seconds=90)
+    what = f"{node}: the good release, or {(done.stdout + done.stderr).strip()}"
+    wait(what, lambda: read_agent(node)["release"] == good, seconds=90)
 
 
 def unmark(node: str, release: str) -> None:
@@ -188,22 +201,27 @@ def is_up(address: str) -> bool:
     return True
 
 
-def is_well() -> bool:
-    """Whether all five servers answer and all three nodes serve the good release and take traffic."""
-    good = get_good()
-    if not all(is_up(address) for address in ADDRESSES.values()):
-        return False
+def find_trouble() -> str:
+    """What is not as tests want to find it, "" when all is: five servers answer, three serve the good release."""
+    if silent := [name for name, address in ADDRESSES.items() if not is_up(address)]:
+        return f"no agent answers on {', '.join(silent)}"
     try:
-        is_in = all(node["in"] for node in balancer().values()) and all(healthy(node) for node in GPUS)
-    except (OSError, ValueError):
-        return False
-    return is_in and all(is_untouched(find_status(node), good=good) for node in GPUS)
+        out = [name for name, node in balancer().items() if not node["in"]]
+    except (OSError, ValueError) as error:
+        return f"the balancer does not say: {error}"
+    if out := out or [node for node in GPUS if not healthy(node)]:
+        return f"no traffic for {', '.join(out)}"
+    good = get_good()
+    return "; ".join(f"{node}: {left}" for node in GPUS if (left := find_left(find_status(node), good=good)))
 
 
-def is_untouched(status: dict[str, Any] | None, *, good: str) -> bool:
-    """Whether nothing is left of a test in what a node's agent says."""
+def find_left(status: dict[str, Any] | None, *, good: str) -> str:
+    """What is left of a test in what a node's agent says, "" when nothing is."""
+    if status is None:
+        return "its agent does not answer"
     keys = ("move", "halted", "bad", "ejected", "drained", "strikes", "last_rollback_at")
-    return status is not None and status["release"] == good and not any(status[key] for key in keys)
+    left = [f"{key} {status[key]}" for key in keys if status[key]]
+    return ", ".join(left if status["release"] == good else [f"{status['release']} serves, not {good}", *left])
 
 
 def edit_state(node: str, expression: str) -> None:
