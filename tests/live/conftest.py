@@ -8,7 +8,7 @@ import pytest
 
 from tests.live.moves import Shelf
 from tests.live.rollouts import forgive
-from tests.live.site import SECRETS, Service, restore
+from tests.live.site import CLOSE, SECRETS, Service, restore
 from tests.live.watch import CASES, render_cases
 
 
@@ -46,9 +46,13 @@ def shelf(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What came when, case by case."""
+    """What came when, case by case; and what nearly came too late."""
     if CASES:
         failed = {one.nodeid for kind in ("failed", "error") for one in terminalreporter.stats.get(kind, [])}
         terminalreporter.section("drills, in seconds from the onset of each fault", sep="-")
         for line in render_cases(failed):
+            terminalreporter.write_line(line)
+    if CLOSE:
+        terminalreporter.section("waits that took more than half of what they may", sep="-")
+        for line in CLOSE:
             terminalreporter.write_line(line)

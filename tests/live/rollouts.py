@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from tests.live.load import MODEL, Asked, Load, run_beside
 from tests.live.moves import Done
-from tests.live.site import GPUS, INVENTORY, ROOT, dsops, node_door, on, read_agent, ssh, unmark, wait
+from tests.live.site import GPUS, INVENTORY, ROOT, dsops, node_door, note_close, on, read_agent, ssh, unmark, wait
 
 # Other live tests roll back, which alerts for a quarter of an hour: nothing would go forward.
 WITHOUT = ("--without-alerts",)
@@ -108,11 +108,12 @@ class Controller:
 
     def wait_for(self, text: str, *, seconds: float = 90) -> None:
         """Until it said so. Fails the test when it ends, or takes longer, without."""
-        end = time.monotonic() + seconds
+        since = time.monotonic()
         while text not in self.said:
-            is_over = self.process.poll() is not None or time.monotonic() > end
+            is_over = self.process.poll() is not None or time.monotonic() - since > seconds
             assert not is_over or text in self.said, f"it never said {text!r}:\n{self.said}"
             time.sleep(0.05)
+        note_close(f"it says {text!r}", time.monotonic() - since, seconds=seconds)
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)

@@ -1,6 +1,7 @@
 """How live tests reach the lab: its command, its servers, its service, and a way back after they broke something."""
 
 import json
+import os
 import shlex
 import ssl
 import subprocess
@@ -45,6 +46,8 @@ done
 systemctl reset-failed
 systemctl start dsops-helper.socket dsops-gateway dsops-agent
 """
+# What was waited for longer than half of what it may take, in this run.
+CLOSE: list[str] = []
 ADDRESSES = {name: f"10.99.0.{number}" for name, number in NUMBERS.items()}
 
 
@@ -95,7 +98,14 @@ def wait(what: str, look: Callable[[], bool], *, seconds: float = 60) -> float:
     while not _is_true(look):
         assert time.monotonic() - since < seconds, f"not within {seconds:g} s: {what}"
         time.sleep(0.05)
-    return time.monotonic() - since
+    return note_close(what, time.monotonic() - since, seconds=seconds)
+
+
+def note_close(what: str, took: float, *, seconds: float) -> float:
+    """The seconds that it took; those that were more than half of what it may take are told at the end of the run."""
+    if took > seconds / 2:
+        CLOSE.append(f"{took:5.1f} of {seconds:g} s: {what} ({os.environ.get('PYTEST_CURRENT_TEST', '')})")
+    return took
 
 
 def _is_true(look: Callable[[], bool]) -> bool:
