@@ -10,7 +10,7 @@ from functools import partial
 from tests.bench.eject.measure import QUIET_SECONDS, WATCHED_SECONDS, Span, find_shut
 from tests.bench.eject.plain import FROZEN, KILLED, NODE, WRONG, XID
 from tests.live.faults import Fault, ill, killed, stopped
-from tests.live.site import dsops, find_status, forget_restarts, healthy, is_untouched, node_door, on, ssh, wait
+from tests.live.site import dsops, find_left, find_status, forget_restarts, healthy, node_door, on, ssh, wait
 from tests.live.test_truth_drills import mend as mend_gpus
 
 # The simulated driver's words lie in a file: its time of change is the onset, not the start of our command.
@@ -106,4 +106,4 @@ def wait_back(release: str) -> None:
 
 
 def _is_back(release: str) -> bool:
-    return healthy(NODE) and is_untouched(find_status(NODE), good=release)
+    return healthy(NODE) and not find_left(find_status(NODE), good=release)

@@ -14,7 +14,7 @@ from dsops.control.bundle.release import build_release
 
 from tests.live.ills.releases import CHECKPOINT, ROOT, Ill, find_lab_signer, write_profile
 from tests.live.moves import push
-from tests.live.site import GPUS, is_well, node_door, on, restore, ssh, wait
+from tests.live.site import GPUS, find_trouble, node_door, on, restore, ssh, wait
 
 ON_NODE = (Path(__file__).parent / "on_node.py").read_text()
 WHO = ("--who", "bench", "--reason", "swaps")
@@ -93,7 +93,7 @@ def _run(node: str, what: str, word: str, counts: Counts) -> dict[str, Any]:
 def _each(act: Callable[[str], None]) -> None:
     with ThreadPoolExecutor(len(GPUS)) as pool:
         list(pool.map(act, GPUS))
-    wait("all well", is_well, seconds=120)
+    wait("all well", lambda: not find_trouble(), seconds=120)
 
 
 def _allow(node: str) -> None:
