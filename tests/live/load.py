@@ -108,11 +108,11 @@ async def run_beside(load: Load, act: Callable[[], T], *, before: float, after: 
 
 
 def run_under(
-    client: openai.AsyncOpenAI, act: Callable[[], T], *, before: float = 1.0, after: float = 1.0, patience: float = 3.0
+    client: openai.AsyncOpenAI, act: Callable[[], T], *, before: float = 1.0, after: float = 1.0, patience: float = 30.0
 ) -> tuple[T, Load]:
     """What `act` returned while 16 clients asked, half of them streaming, and what they got.
 
-    patience: seconds that the last ones may take; those on an engine that hangs are lost.
+    patience: seconds that the last ones may take; those on an engine that hangs are lost, so it is short there.
     """
 
     async def run() -> tuple[T, Load]:

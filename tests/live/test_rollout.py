@@ -6,6 +6,7 @@ from tests.live.load import run_under
 from tests.live.moves import Shelf, push
 from tests.live.rollouts import QUICK, rollout
 from tests.live.site import GPUS, Service, get_good, node_door, read_agent, wait
+from tests.live.watch import find_lost
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
@@ -20,7 +21,7 @@ def test_a_good_release_goes_over_the_fleet_under_load_and_loses_nothing(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step 1 of 2, 1 %: bakes" in done.stdout
     assert {read_agent(node)["release"] for node in GPUS} == {release.name}
-    assert not [one.problem for one in load.asked if one.problem]
+    assert not find_lost(load)
     for node in GPUS:
         assert node_door(node, "rollback", "--who", "live test", "--reason", "live test").returncode == 0
         wait(f"{node} is back", lambda node=node: read_agent(node)["release"] == get_good(), seconds=60)

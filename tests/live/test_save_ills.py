@@ -19,16 +19,25 @@ PARTS = ("triton@{}", "dsops-gateway")
 
 
 def suffer(
-    fleet: Service, name: str, fault: faults.Fault, until: Callable[[Watch], object], *, expected: str
+    fleet: Service,
+    name: str,
+    fault: faults.Fault,
+    until: Callable[[Watch], object],
+    *,
+    expected: str,
+    patience: float = 0.5,
 ) -> tuple[Watch, Load, Case]:
-    """The fault under load, until what is wanted is seen; its line in the table."""
+    """The fault under load, until what is wanted is seen; its line in the table.
+
+    patience: seconds that the last requests may take; long where no engine hangs.
+    """
     with Watch(NODE) as watch:
 
         def act() -> None:
             watch.begin(at=fault())
             until(watch)
 
-        _, load = run_under(fleet.async_client(), act, patience=0.5)
+        _, load = run_under(fleet.async_client(), act, patience=patience)
     return watch, load, tell_case(name, watch, load, expected=expected)
 
 
@@ -93,7 +102,8 @@ def test_a_release_that_loads_too_slowly_never_gets_traffic(fleet: Service, shel
         refused.append(activate(release, NODE))
         return since
 
-    watch, load, _ = suffer(fleet, "slow load past its deadline", fault, lambda _: None, expected="refused, no traffic")
+    name, expected = "slow load past its deadline", "refused, no traffic"
+    watch, load, _ = suffer(fleet, name, fault, lambda _: None, expected=expected, patience=30)
     said = refused[0].stdout + refused[0].stderr
     assert refused[0].returncode != 0, said
     assert "ready" in said, said

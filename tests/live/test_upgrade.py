@@ -139,7 +139,7 @@ def test_a_build_whose_agent_dies_goes_back_on_the_first_server_and_reaches_no_o
     assert {node for node in NUMBERS if now[node] != process[node]} == {"gpu1"}
     # Its agent was restarted; its gateway, which comes last, never was.
     assert now["gpu1"].split()[1] == process["gpu1"].split()[1]
-    assert all(healthy(node) for node in GPU)
+    wait("all serve", lambda: all(healthy(node) for node in GPU), seconds=10)
     print(f"{len(load.asked)} requests, {len(lost(load))} lost")
     assert len(load.asked) > 10
     assert not lost(load)

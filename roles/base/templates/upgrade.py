@@ -379,6 +379,7 @@ def run(words: list[str], *, seconds: float = 20) -> int:
 
 def tell_journal(unit: str) -> str:
     """The last words of a unit, each line behind a bar."""
+    run(["journalctl", "--sync"])  # it may just have died: what it said is on its way still
     words = ["journalctl", "-u", unit, "-n", "8", "-o", "cat", "--no-pager"]
     said = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=20, check=False).stdout
     return "".join(f"\n  | {line[:160]}" for line in said.strip()[-WORDS:].splitlines())

@@ -107,6 +107,20 @@ def test_one_ask_that_nobody_answered_brings_no_server_back() -> None:
     assert not world.watch.grounds.breaker.tripped
 
 
+def test_one_ask_that_nobody_answered_hides_no_failure_that_all_nodes_have() -> None:
+    world = play(**BAKED)
+    world.peers = tuple(replace(peer, serves=False, fails=True) for peer in PEERS)
+    world.modes["r2"] = world.engines["a"].mode = "wrong"
+    while world.watch.verdict is not Verdict.BAD:
+        world.run(0.05)
+    world.run(1.9)  # the next ask is the one by which it decides
+    world.silent = 1
+    world.run(60.0)
+    assert world.silent == 0
+    assert world.did(*ACTS) == []
+    assert world.stories[-1].to_decision().blame is Blame.ENVIRONMENT
+
+
 def test_so_many_as_the_site_says_must_be_left() -> None:
     world = play(settings=Settings("gpu1", hold_seconds=0.0, keep_serving=3), **BAKED)
     alarm(world, LOST)

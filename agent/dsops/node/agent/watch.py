@@ -398,9 +398,9 @@ class Watch:
 
     @property
     def _have_peers_spoken(self) -> bool:
-        """Since then, and not long ago."""
+        """Since then, not long ago, and all of them, or in vain twice."""
         is_since = self._settled_at == self.eyes.verdict_at or self.heard.at >= self._settled_at
-        return is_since and self._is_fresh(PEERS_DECIDE_SECONDS)
+        return is_since and self.heard.is_certain and self._is_fresh(PEERS_DECIDE_SECONDS)
 
     def _carry_out(self, ruling: Ruling, remedy: Remedy) -> list[Effect]:
         key = (remedy.action, remedy.unit, remedy.next, ruling.blame)
