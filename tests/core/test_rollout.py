@@ -107,18 +107,22 @@ def test_a_failing_release_reaches_one_node_and_is_marked(rate: float) -> None:
     assert [fall.node for fall in fleet.told if isinstance(fall, Fell)] == [""]
 
 
-def test_one_that_failed_before_it_was_seen_with_its_share_is_waited_for_no_longer_than_it_has_it() -> None:
-    fleet = begun(failing={NEW: 1.0}, obeys=lambda effect: not isinstance(effect, Activate), per_look=1000)
-    fleet.look()
-    # It was asked for its status before it took the release, and for its samples after.
-    fleet.nodes["gpu1"].tallies[NEW] = Tally(1000, 1000)
-    fleet.look(seconds=1)
+def assert_late_order_is_taken_back(fleet: Fleet) -> None:
     assert fleet.rollout
     assert fleet.rollout.status is Status.ABORTING
     fleet.change("gpu1", canary=NEW, share=1)
     assert [type(one) for one in orders(fleet.look(seconds=1))] == [Back]
     fleet.look(seconds=1)
     assert (fleet.rollout.status, fleet.having) == (Status.ABORTED, {})
+
+
+def test_one_that_failed_before_it_was_seen_with_its_share_is_waited_for_no_longer_than_it_has_it() -> None:
+    fleet = begun(failing={NEW: 1.0}, obeys=lambda effect: not isinstance(effect, Activate), per_look=1000)
+    fleet.look()
+    # It was asked for its status before it took the release, and for its samples after.
+    fleet.nodes["gpu1"].tallies[NEW] = Tally(1000, 1000)
+    fleet.look(seconds=1)
+    assert_late_order_is_taken_back(fleet)
 
 
 def test_one_that_is_called_off_while_it_loads_is_over_once_the_node_has_marked_it() -> None:
@@ -139,12 +143,7 @@ def test_an_order_of_which_no_look_shows_anything_may_come_late_and_is_waited_fo
     fleet.look()
     fleet.send(Abort(fleet.at, "ann", "the wrong one"))
     fleet.look(seconds=100)
-    assert fleet.rollout
-    assert fleet.rollout.status is Status.ABORTING
-    fleet.change("gpu1", canary=NEW, share=1)
-    assert [type(one) for one in orders(fleet.look(seconds=1))] == [Back]
-    fleet.look(seconds=1)
-    assert (fleet.rollout.status, fleet.having) == (Status.ABORTED, {})
+    assert_late_order_is_taken_back(fleet)
 
 
 def test_a_node_that_went_back_by_itself_takes_the_release_back_everywhere() -> None:
